@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The packing problem as values: buffers with lifespans go to offsets of least height.
+
+Nothing here knows of networks. Time is a half-open range of steps; sizes and offsets are bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """`size` bytes needed during the steps `start` <= t < `end`."""
+
+    name: str
+    size: int
+    start: int
+    end: int
+    alignment: int = 4
+
+    def meets(self, other: Buffer) -> bool:
+        """Both are alive at some step."""
+        return self.start < other.end and other.start < self.end
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """Two buffers that meet may share bytes at these distances.
+
+    With distance = offset(second) - offset(first): any distance <= `max_distance` and any
+    distance >= `min_distance` is allowed; None permits nothing on that side. Buffers are named
+    by their index in `Problem.buffers`.
+    """
+
+    first: int
+    second: int
+    max_distance: int | None = None
+    min_distance: int | None = None
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Buffers, the pairs that may overlap, and the height that is wanted (None: the least)."""
+
+    buffers: tuple[Buffer, ...]
+    allowances: tuple[Allowance, ...] = ()
+    capacity: int | None = None
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Offsets of a problem's buffers, with what is known of their optimality."""
+
+    offsets: tuple[int, ...]
+    height: int
+    lower_bound: int
+    method: str
+
+    @property
+    def optimal(self) -> bool:
+        return self.height <= self.lower_bound

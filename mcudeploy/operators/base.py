@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an operator family says about itself, as values that planning and code generation use.
+
+A family (one file of this folder) knows everything about its operators: the limits, the MACs and
+the kernels that can compute it on a core. A kernel choice is an `Implementation`: constants for
+flash, scratch for RAM, where its output may lie over its input, the C call. Planning and code
+generation know nothing of convolutions; they read these values.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from mcudeploy.board import Core
+from mcudeploy.graph.ir import Graph, Operator
+
+Part = Literal["weights", "biases", "tables"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What kernels are chosen for."""
+
+    core: Core
+    kernels: Literal["auto", "cmsis-nn"] = "auto"
+    optimize: Literal["speed", "balanced", "size"] = "balanced"
+
+
+@dataclass(frozen=True, eq=False)
+class Constant:
+    """An array that lives in flash. `name` is unique within its operator, e.g. `weights`."""
+
+    name: str
+    data: npt.NDArray[Any]
+    part: Part
+    alignment: int = 4
+
+    @property
+    def bytes(self) -> int:
+        return int(self.data.nbytes)
+
+
+@dataclass(frozen=True)
+class OverlapRule:
+    """Where an output may lie over an input while the kernel runs.
+
+    With distance = output address - input address (bytes), any distance <= `max_distance` and any
+    distance >= `min_distance` is safe even though the two share bytes; None permits nothing on
+    that side. A kernel that reads each element before it writes the same element, ascending, has
+    max_distance 0; one that may be run on a copy-like memmove has 0 and 0.
+    """
+
+    input: int
+    """Position in Operator.inputs."""
+    output: int = 0
+    """Position in Operator.outputs."""
+    max_distance: int | None = None
+    min_distance: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Implementation:
+    """One way to compute one operator on one core.
+
+    `snippet` is a jinja2 text of C statements. It is rendered with `values`, and with `inputs` and
+    `outputs` (lists of typed pointer expressions, by position), `scratch` (an `int8_t *`
+    expression, `NULL` without scratch) and `constants` (name to C identifier).
+    `sources` are entry points: `cmsis-nn:FUNCTION` or a path under firmware/ such as
+    `kernels/table_s8.c`; `headers` what the snippet needs included.
+    """
+
+    kernel: str
+    snippet: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    constants: tuple[Constant, ...] = ()
+    scratch_bytes: int = 0
+    overlaps: tuple[OverlapRule, ...] = ()
+    sources: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
+    instructions: float | None = None
+    """Predicted instructions on the target's core."""
+    code_bytes: int = 0
+    """Estimated size of the call itself, kernels aside."""
+    reason: str = ""
+    """Why this kernel, for the report."""
+
+
+class OperatorFamily(ABC):
+    """All that is true of a few operator kinds that share their arithmetic."""
+
+    kinds: ClassVar[tuple[str, ...]]
+    """TFLite's names, e.g. `("CONV_2D",)`."""
+    replacement: ClassVar[str] = ""
+    """What a user can put in its place when a limit is hit."""
+
+    @abstractmethod
+    def limits(self, graph: Graph, operator: Operator) -> Iterator[str]:
+        """Why this operator cannot be deployed, a phrase each; nothing when it can."""
+
+    def macs(self, graph: Graph, operator: Operator) -> int:
+        """Multiply-accumulates, biases not counted."""
+        return 0
+
+    @abstractmethod
+    def implementations(
+        self, graph: Graph, operator: Operator, target: Target
+    ) -> Sequence[Implementation]:
+        """The ways to compute it, the fastest first; later ones need less scratch or overlap more."""
+
+
+_FAMILIES: dict[str, OperatorFamily] = {}
+
+
+def register(family: type[OperatorFamily]) -> type[OperatorFamily]:
+    """Class decorator: makes a family known under its kinds."""
+    instance = family()
+    for kind in family.kinds:
+        if kind in _FAMILIES:
+            raise ValueError(f"two operator families claim {kind}")
+        _FAMILIES[kind] = instance
+    return family
+
+
+def family_of(kind: str) -> OperatorFamily | None:
+    """The family of an operator kind, None when there is none."""
+    return _FAMILIES.get(kind)
+
+
+def known_kinds() -> tuple[str, ...]:
+    return tuple(sorted(_FAMILIES))
+
+
+def as_constant(data: npt.ArrayLike, dtype: str) -> npt.NDArray[Any]:
+    """A contiguous read-only array for a Constant."""
+    array = np.ascontiguousarray(np.asarray(data, dtype=dtype))
+    array.setflags(write=False)
+    return array
