@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The network itself as C: `model.h`, `model.c`, `model_weights.h` and `model_weights.c`.
+
+Every operator becomes one function whose body is the snippet of its `Implementation`, with its
+tensors' addresses filled in from the `Plan`. Constants with equal bytes are emitted once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jinja2
+
+from mcudeploy import __version__
+from mcudeploy.codegen.c_source import (
+    C_TYPES,
+    array_elements,
+    comment_text,
+    float_literal,
+    identifier,
+    string_literal,
+)
+from mcudeploy.graph.ir import NO_TENSOR, Graph, Operator, Tensor
+from mcudeploy.memory.plan import Placement, Plan
+from mcudeploy.operators.base import Constant, Implementation, family_of
+from mcudeploy.resources import resource_folder
+
+
+def environment() -> jinja2.Environment:
+    """The jinja2 environment over `templates/`: undefined names are errors."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(resource_folder("templates")),
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+
+
+@dataclass(frozen=True)
+class ConstantArray:
+    """A constant as it stands in C. `users` are the operators (by position) that read it."""
+
+    symbol: str
+    constant: Constant
+    users: tuple[int, ...]
+
+
+def constant_arrays(
+    implementations: Sequence[Implementation], prefix: str = "model"
+) -> tuple[tuple[ConstantArray, ...], tuple[dict[str, str], ...]]:
+    """The distinct constants, and for each operator its constants' names in C."""
+    symbols: dict[tuple[str, str, str], str] = {}
+    arrays: dict[str, tuple[Constant, list[int]]] = {}
+    names: list[dict[str, str]] = []
+    for position, implementation in enumerate(implementations):
+        own: dict[str, str] = {}
+        for constant in implementation.constants:
+            digest = hashlib.sha256(constant.data.tobytes()).hexdigest()
+            key = (digest, str(constant.data.dtype), constant.part)
+            symbol = symbols.setdefault(key, f"{prefix}_{position}_{constant.name}")
+            kept, users = arrays.setdefault(symbol, (constant, []))
+            users.append(position)
+            if constant.alignment > kept.alignment:
+                arrays[symbol] = (constant, users)
+            own[constant.name] = symbol
+        names.append(own)
+    return (
+        tuple(ConstantArray(s, c, tuple(dict.fromkeys(u))) for s, (c, u) in arrays.items()),
+        tuple(names),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class ModelSource:
+    """What the model's C text is made from."""
+
+    plan: Plan
+    title: str
+    labels: tuple[str, ...] = ()
+    prefix: str = "model"
+
+
+def render_model(source: ModelSource) -> dict[str, str]:
+    """File name to text of the model's C, without its kernels. The same source, the same text."""
+    context = _context(source)
+    env = environment()
+    files = {
+        f"{source.prefix}.h": "model/model.h.j2",
+        f"{source.prefix}.c": "model/model.c.j2",
+        f"{source.prefix}_weights.h": "model/weights.h.j2",
+        f"{source.prefix}_weights.c": "model/weights.c.j2",
+    }
+    return {name: env.get_template(path).render(context) for name, path in files.items()}
+
+
+def arena_symbol(prefix: str, region: str) -> str:
+    return f"{prefix}_arena_{region}"
+
+
+def state_symbol(prefix: str, region: str) -> str:
+    return f"{prefix}_state_{region}"
+
+
+def _context(source: ModelSource) -> dict[str, Any]:
+    plan, prefix = source.plan, source.prefix
+    graph = plan.graph
+    arrays, names = constant_arrays(plan.implementations, prefix)
+    first_ram = plan.board.regions("ram")[0].name
+    headers: dict[str, None] = {}
+    for implementation in plan.implementations:
+        headers.update(dict.fromkeys(implementation.headers))
+    return {
+        "version": __version__,
+        "title": comment_text(source.title),
+        "board": plan.board,
+        "prefix": prefix,
+        "labels": [string_literal(label) for label in source.labels],
+        "headers": list(headers),
+        "macs": sum(_macs(graph, operator) for operator in graph.operators),
+        "arenas": [
+            _block(arena_symbol(prefix, r), r, size, "arena", first_ram)
+            for r, size in plan.arenas.items()
+        ],
+        "states": [
+            _block(state_symbol(prefix, r), r, size, "state", first_ram)
+            for r, size in _state_sizes(plan).items()
+        ],
+        "state_fills": [_state_fill(plan, index, prefix) for index in plan.state],
+        "inputs": _edges(plan, graph.inputs, "input", prefix),
+        "outputs": _edges(plan, graph.outputs, "output", prefix),
+        "steps": [
+            _step(plan, position, names[position], prefix)
+            for position in range(len(graph.operators))
+        ],
+        "arrays": [_array(array) for array in arrays],
+        "bytes": sum(array.constant.bytes for array in arrays),
+    }
+
+
+def _macs(graph: Graph, operator: Operator) -> int:
+    family = family_of(operator.kind)
+    return family.macs(graph, operator) if family else 0
+
+
+def _state_sizes(plan: Plan) -> dict[str, int]:
+    sizes: dict[str, int] = {}
+    for place in plan.state.values():
+        sizes[place.region] = max(sizes.get(place.region, 0), place.offset + place.bytes)
+    return sizes
+
+
+def _block(symbol: str, region: str, size: int, kind: str, first_ram: str) -> dict[str, Any]:
+    in_bss = region == first_ram
+    section = f".bss.mcudeploy.{kind}.{region}" if in_bss else f".region.{region}.{kind}"
+    return {"symbol": symbol, "region": region, "bytes": size, "section": section}
+
+
+def _state_fill(plan: Plan, index: int, prefix: str) -> dict[str, Any]:
+    tensor, place = plan.graph.tensors[index], plan.state[index]
+    zero = tensor.quantization.zero_point if tensor.quantization and tensor.dtype == "int8" else 0
+    return {
+        "pointer": _address(state_symbol(prefix, place.region), place),
+        "bytes": place.bytes,
+        "value": zero,
+        "comment": comment_text(tensor.name),
+    }
+
+
+def _address(symbol: str, place: Placement) -> str:
+    return f"{symbol} + {place.offset}" if place.offset else symbol
+
+
+def _pointer(plan: Plan, index: int, prefix: str) -> str:
+    """The C expression of a tensor's address, of the tensor's type; NULL for one without RAM."""
+    if index == NO_TENSOR or plan.graph.tensors[index].is_constant:
+        return "NULL"
+    tensor = plan.graph.tensors[index]
+    if index in plan.state:
+        place = plan.state[index]
+        expression = _address(state_symbol(prefix, place.region), place)
+    else:
+        place = plan.tensors[index]
+        expression = _address(arena_symbol(prefix, place.region), place)
+    ctype = C_TYPES[tensor.dtype]
+    return f"({expression})" if ctype == "int8_t" else f"(({ctype} *)(void *)({expression}))"
+
+
+def _scale(tensor: Tensor) -> float:
+    return tensor.quantization.scale if tensor.quantization and tensor.dtype != "float32" else 0.0
+
+
+def _edges(plan: Plan, indices: Iterable[int], kind: str, prefix: str) -> list[dict[str, Any]]:
+    edges = []
+    for position, index in enumerate(indices):
+        tensor = plan.graph.tensors[index]
+        scale = _scale(tensor)
+        edges.append(
+            {
+                "title": f"{kind.capitalize()} {position}, {comment_text(tensor.name)}",
+                "macro": f"{prefix.upper()}_{kind.upper()}_{position}",
+                "pointer": _pointer(plan, index, prefix),
+                "bytes": tensor.bytes,
+                "elements": tensor.elements,
+                "dtype": tensor.dtype,
+                "rank": len(tensor.shape),
+                "shape_c": ", ".join(map(str, tensor.shape)) or "0",
+                "shape_text": "x".join(map(str, tensor.shape)) or "scalar",
+                "scale": scale,
+                "scale_text": float_literal(scale),
+                "zero_point": tensor.quantization.zero_point if scale and tensor.quantization else 0,
+                "name_literal": string_literal(tensor.name),
+            }
+        )
+    return edges
+
+
+def _step(plan: Plan, position: int, names: dict[str, str], prefix: str) -> dict[str, Any]:
+    graph = plan.graph
+    operator = graph.operators[position]
+    implementation = plan.implementations[position]
+    scratch = plan.scratch.get(position)
+    body = ""
+    if implementation.snippet:
+        template = jinja2.Environment(
+            undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        ).from_string(implementation.snippet.strip("\n"))
+        text = template.render(
+            implementation.values,
+            inputs=[_pointer(plan, i, prefix) for i in operator.inputs],
+            outputs=[_pointer(plan, i, prefix) for i in operator.outputs],
+            scratch=f"({_address(arena_symbol(prefix, scratch.region), scratch)})"
+            if scratch
+            else "NULL",
+            constants=names,
+        )
+        body = "\n".join(f"    {line}" if line else "" for line in text.splitlines())
+    return {
+        "index": position,
+        "name_literal": string_literal(
+            f"{operator.kind} {identifier(graph.tensors[operator.outputs[0]].name)}"
+        ),
+        "comment": _comment(graph, operator, implementation),
+        "body": body,
+        "outputs": [
+            {"pointer": _pointer(plan, i, prefix), "bytes": graph.tensors[i].bytes}
+            for i in operator.outputs
+        ],
+    }
+
+
+def _comment(graph: Graph, operator: Operator, implementation: Implementation) -> str:
+    def shape(index: int) -> str:
+        return "x".join(map(str, graph.tensors[index].shape)) or "scalar"
+
+    reads = ", ".join(
+        shape(i) for i in operator.inputs if i != NO_TENSOR and not graph.tensors[i].is_constant
+    )
+    writes = ", ".join(shape(i) for i in operator.outputs)
+    macs = _macs(graph, operator)
+    parts = [f"{operator.kind} {reads} -> {writes}"]
+    if macs:
+        parts.append(f"{macs:,} MACs")
+    parts.append(implementation.kernel if implementation.snippet else "nothing to compute")
+    return ", ".join(parts)
+
+
+def _array(array: ConstantArray) -> dict[str, Any]:
+    constant = array.constant
+    users = ", ".join(map(str, array.users))
+    return {
+        "symbol": array.symbol,
+        "ctype": C_TYPES[str(constant.data.dtype)],
+        "elements": constant.data.size,
+        "alignment": constant.alignment,
+        "part": constant.part,
+        "comment": f"{constant.name} of operator {users}: "
+        f"{'x'.join(map(str, constant.data.shape))}, {constant.bytes} bytes",
+        "initializers": array_elements(constant.data),
+    }
