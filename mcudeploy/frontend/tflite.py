@@ -66,7 +66,7 @@ class _Reader:
     def __init__(self, buffer: FlatBuffer, name: str) -> None:
         self.buffer = buffer
         self.name = name
-        self.dynamic: set[int] = set()
+        self.open: dict[int, tuple[int, ...]] = {}
         self.sparse: set[int] = set()
 
     def read(self) -> Graph:
@@ -91,7 +91,7 @@ class _Reader:
         outputs = self._indices(main, 2, len(tensors), "the model's outputs")
         graph = Graph(self.name, tensors, operators, inputs, outputs)
         self._check_order(graph)
-        check_supported(graph, len(subgraphs), frozenset(self.dynamic), frozenset(self.sparse))
+        check_supported(graph, len(subgraphs), self._dynamic(graph), frozenset(self.sparse))
         self._check_quantization(graph)
         return graph
 
@@ -142,11 +142,18 @@ class _Reader:
             raise self.buffer.malformed(f"{where} has {len(shape)} dimensions")
         if any(d < -1 for d in shape) or math.prod(max(d, 1) for d in shape) >= _MAX_ELEMENTS:
             raise self.buffer.malformed(f"{where} has the shape {list(shape)}")
-        # A batch left open is read as batch 1; any other open dimension has no size to plan for.
-        open_batch = -1 in (*shape[:1], *signature[:1])
-        if -1 in (*shape[1:], *signature[1:]) or (open_batch and shape[0] not in (-1, 1)):
-            self.dynamic.add(index)
+        if -1 in shape or -1 in signature:
+            self.open[index] = signature if -1 in signature else shape
         return tuple(1 if d == -1 else d for d in shape)
+
+    def _dynamic(self, graph: Graph) -> frozenset[int]:
+        """Inputs with an open dimension other than their batch, which is read as 1."""
+        return frozenset(
+            index
+            for index in graph.inputs
+            if -1 in self.open.get(index, ())[1:]
+            or graph.tensors[index].shape[:1] not in ((), (1,))
+        )
 
     def _constant(
         self, content: npt.NDArray[np.uint8], shape: tuple[int, ...], dtype: str, index: int,
