@@ -7,8 +7,7 @@ tensors' addresses filled in from the `Plan`. Constants with equal bytes are emi
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +24,9 @@ from mcudeploy.codegen.c_source import (
 )
 from mcudeploy.graph.ir import NO_TENSOR, Graph, Operator, Tensor
 from mcudeploy.memory.plan import Placement, Plan
-from mcudeploy.operators.base import Constant, Implementation, family_of
+from mcudeploy.operators.base import Implementation
+from mcudeploy.operators.constants import SharedConstant, share_constants
+from mcudeploy.operators.support import macs
 from mcudeploy.resources import resource_folder
 
 
@@ -36,40 +37,6 @@ def environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
         autoescape=False,
-    )
-
-
-@dataclass(frozen=True)
-class ConstantArray:
-    """A constant as it stands in C. `users` are the operators (by position) that read it."""
-
-    symbol: str
-    constant: Constant
-    users: tuple[int, ...]
-
-
-def constant_arrays(
-    implementations: Sequence[Implementation], prefix: str = "model"
-) -> tuple[tuple[ConstantArray, ...], tuple[dict[str, str], ...]]:
-    """The distinct constants, and for each operator its constants' names in C."""
-    symbols: dict[tuple[str, str, str], str] = {}
-    arrays: dict[str, tuple[Constant, list[int]]] = {}
-    names: list[dict[str, str]] = []
-    for position, implementation in enumerate(implementations):
-        own: dict[str, str] = {}
-        for constant in implementation.constants:
-            digest = hashlib.sha256(constant.data.tobytes()).hexdigest()
-            key = (digest, str(constant.data.dtype), constant.part)
-            symbol = symbols.setdefault(key, f"{prefix}_{position}_{constant.name}")
-            kept, users = arrays.setdefault(symbol, (constant, []))
-            users.append(position)
-            if constant.alignment > kept.alignment:
-                arrays[symbol] = (constant, users)
-            own[constant.name] = symbol
-        names.append(own)
-    return (
-        tuple(ConstantArray(s, c, tuple(dict.fromkeys(u))) for s, (c, u) in arrays.items()),
-        tuple(names),
     )
 
 
@@ -107,7 +74,8 @@ def state_symbol(prefix: str, region: str) -> str:
 def _context(source: ModelSource) -> dict[str, Any]:
     plan, prefix = source.plan, source.prefix
     graph = plan.graph
-    arrays, names = constant_arrays(plan.implementations, prefix)
+    arrays, labels = share_constants(plan.implementations)
+    names = [{name: f"{prefix}_{label}" for name, label in own.items()} for own in labels]
     first_ram = plan.board.regions("ram")[0].name
     headers: dict[str, None] = {}
     for implementation in plan.implementations:
@@ -119,7 +87,7 @@ def _context(source: ModelSource) -> dict[str, Any]:
         "prefix": prefix,
         "labels": [string_literal(label) for label in source.labels],
         "headers": list(headers),
-        "macs": sum(_macs(graph, operator) for operator in graph.operators),
+        "macs": sum(macs(graph, operator) for operator in graph.operators),
         "arenas": [
             _block(arena_symbol(prefix, r), r, size, "arena", first_ram)
             for r, size in plan.arenas.items()
@@ -135,14 +103,9 @@ def _context(source: ModelSource) -> dict[str, Any]:
             _step(plan, position, names[position], prefix)
             for position in range(len(graph.operators))
         ],
-        "arrays": [_array(array) for array in arrays],
+        "arrays": [_array(array, prefix) for array in arrays],
         "bytes": sum(array.constant.bytes for array in arrays),
     }
-
-
-def _macs(graph: Graph, operator: Operator) -> int:
-    family = family_of(operator.kind)
-    return family.macs(graph, operator) if family else 0
 
 
 def _state_sizes(plan: Plan) -> dict[str, int]:
@@ -197,6 +160,7 @@ def _edges(plan: Plan, indices: Iterable[int], kind: str, prefix: str) -> list[d
     for position, index in enumerate(indices):
         tensor = plan.graph.tensors[index]
         scale = _scale(tensor)
+        zero_point = tensor.quantization.zero_point if scale and tensor.quantization else 0
         edges.append(
             {
                 "title": f"{kind.capitalize()} {position}, {comment_text(tensor.name)}",
@@ -210,7 +174,7 @@ def _edges(plan: Plan, indices: Iterable[int], kind: str, prefix: str) -> list[d
                 "shape_text": "x".join(map(str, tensor.shape)) or "scalar",
                 "scale": scale,
                 "scale_text": float_literal(scale),
-                "zero_point": tensor.quantization.zero_point if scale and tensor.quantization else 0,
+                "zero_point": zero_point,
                 "name_literal": string_literal(tensor.name),
             }
         )
@@ -259,19 +223,19 @@ def _comment(graph: Graph, operator: Operator, implementation: Implementation) -
         shape(i) for i in operator.inputs if i != NO_TENSOR and not graph.tensors[i].is_constant
     )
     writes = ", ".join(shape(i) for i in operator.outputs)
-    macs = _macs(graph, operator)
+    count = macs(graph, operator)
     parts = [f"{operator.kind} {reads} -> {writes}"]
-    if macs:
-        parts.append(f"{macs:,} MACs")
+    if count:
+        parts.append(f"{count:,} MACs")
     parts.append(implementation.kernel if implementation.snippet else "nothing to compute")
     return ", ".join(parts)
 
 
-def _array(array: ConstantArray) -> dict[str, Any]:
+def _array(array: SharedConstant, prefix: str) -> dict[str, Any]:
     constant = array.constant
     users = ", ".join(map(str, array.users))
     return {
-        "symbol": array.symbol,
+        "symbol": f"{prefix}_{array.label}",
         "ctype": C_TYPES[str(constant.data.dtype)],
         "elements": constant.data.size,
         "alignment": constant.alignment,

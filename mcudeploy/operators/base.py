@@ -64,6 +64,23 @@ class OverlapRule:
     min_distance: int | None = None
 
 
+@dataclass(frozen=True)
+class Placed:
+    """An output that is a view of an input, or the other way round: nothing is copied.
+
+    The planner puts the output at exactly input address + `distance` (bytes); the bytes that the
+    two then have in common hold the same values before and after the operator. A reshape has
+    distance 0; concatenation along the outermost axis minus the offset of the input in the output;
+    split plus the offset of the output in the input. What no input covers the kernel writes.
+    """
+
+    input: int
+    """Position in Operator.inputs."""
+    output: int = 0
+    """Position in Operator.outputs."""
+    distance: int = 0
+
+
 @dataclass(frozen=True, eq=False)
 class Implementation:
     """One way to compute one operator on one core.
@@ -81,6 +98,10 @@ class Implementation:
     constants: tuple[Constant, ...] = ()
     scratch_bytes: int = 0
     overlaps: tuple[OverlapRule, ...] = ()
+    placed: tuple[Placed, ...] = ()
+    """Views that the kernel relies on. Kernel `none` without any means `(Placed(0),)`. The planner
+    takes such an implementation only where the addresses can be had: offer one that copies after
+    it."""
     sources: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
     instructions: float | None = None
@@ -111,7 +132,7 @@ class OperatorFamily(ABC):
     def implementations(
         self, graph: Graph, operator: Operator, target: Target
     ) -> Sequence[Implementation]:
-        """The ways to compute it, the fastest first; later ones need less scratch or overlap more."""
+        """The ways to compute it, fastest first; later ones need less scratch or overlap more."""
 
 
 _FAMILIES: dict[str, OperatorFamily] = {}

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from mcudeploy.graph.ir import NO_TENSOR, Graph, Operator, Quantization, Tensor
@@ -73,7 +72,8 @@ def dtype_limits(
 ) -> Iterator[str]:
     """Phrases for the inputs at `inputs` and all outputs that are not quantized `dtype`."""
     tensors = [(f"input {p}", tensor_at(graph, operator, p)) for p in inputs]
-    tensors += [(f"output {p}", output_of(graph, operator, p)) for p in range(len(operator.outputs))]
+    for p, index in enumerate(operator.outputs):
+        tensors.append((f"output {p}", graph.tensors[index]))
     for role, tensor in tensors:
         if tensor is None:
             yield f"{role} is missing"
