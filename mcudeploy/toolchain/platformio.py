@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Drives PlatformIO over a generated project, without a network.
+
+PlatformIO runs SCons out of a package that it would fetch from its registry. Here that package is a
+folder of four small files whose `scons.py` calls the SCons of this Python environment; it lies in a
+PlatformIO home of our own in the cache, so the user's home is neither used nor changed. The project
+brings its development platform with it (`platform/`). Compiled objects go into a cache that all
+projects share: SCons names them by the content that they were made of.
+
+One lock per project lets two commands build the same folder one after the other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from mcudeploy.errors import BuildError, InputError, ToolError
+from mcudeploy.resources import cache_folder
+from mcudeploy.toolchain.compiler import Compiler, find_compiler
+from mcudeploy.toolchain.locking import locked
+
+_OBJECT_CACHE_BYTES = 256 * 1024**2
+_SILENCE = {
+    "PLATFORMIO_SETTING_ENABLE_TELEMETRY": "no",
+    "PLATFORMIO_DISABLE_UPGRADE_CHECK": "true",
+    "PLATFORMIO_NO_ANSI": "true",
+    "PLATFORMIO_DISABLE_PROGRESSBAR": "true",
+}
+_REINSTALL = f"{Path(sys.executable).name} -m pip install --force-reinstall mcudeploy"
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """What a build gave. `seconds` is PlatformIO's wall time, `compiled` the files that were not cached."""
+
+    elf: Path
+    map: Path
+    log: str
+    warnings: tuple[str, ...]
+    compiled: int
+    seconds: float
+    compiler: Compiler
+
+
+def elf_path(project: Path, environment: str = "offline") -> Path:
+    """Where a project's firmware is once it is built."""
+    return project / ".pio" / "build" / environment / "firmware.elf"
+
+
+def build(
+    project: Path,
+    *,
+    environment: str = "offline",
+    progress: Callable[[str], None] | None = None,
+) -> BuildResult:
+    """Compile and link `project`; `progress` is called with each line that PlatformIO prints.
+
+    The environment `official` uses the user's own PlatformIO home and may fetch from the network.
+    Raises InputError when the folder is no project, ToolError when a tool is missing, BuildError
+    with the first error of the compiler or linker.
+    """
+    project = project.resolve()
+    if not (project / "platformio.ini").is_file():
+        raise InputError(
+            "this folder is no firmware project: it has no platformio.ini",
+            where=str(project),
+            mend="`mcudeploy generate MODEL --board BOARD -o DIR` makes one",
+        )
+    compiler = find_compiler()
+    home = core_folder()
+    objects = cache_folder("platformio", f"objects-gcc{compiler.version_text}")
+    variables = {**os.environ, **_SILENCE, "PLATFORMIO_BUILD_CACHE_DIR": str(objects)}
+    if environment != "official":
+        variables["PLATFORMIO_CORE_DIR"] = str(home)
+        # PlatformIO notes the project's platform as installed; two projects shall not meet there.
+        variables["PLATFORMIO_PLATFORMS_DIR"] = str(project / ".pio" / "platforms")
+    name = hashlib.sha256(str(project).encode()).hexdigest()[:16]
+    with locked(cache_folder("platformio", "locks") / name):
+        started = time.monotonic()
+        status, log = _run(project, environment, variables, progress)
+        seconds = time.monotonic() - started
+    _trim(objects, _OBJECT_CACHE_BYTES)
+    elf = elf_path(project, environment)
+    if status != 0 or not elf.is_file():
+        raise _explain(log, project, environment)
+    return BuildResult(
+        elf=elf,
+        map=elf.with_suffix(".map"),
+        log=log,
+        warnings=tuple(line for line in log.splitlines() if re.search(r"\bwarning:", line)),
+        compiled=len(re.findall(r"^Compiling ", log, re.MULTILINE)),
+        seconds=seconds,
+        compiler=compiler,
+    )
+
+
+def _run(
+    project: Path,
+    environment: str,
+    variables: dict[str, str],
+    progress: Callable[[str], None] | None,
+) -> tuple[int, str]:
+    """PlatformIO's exit code and all that it said; the same is kept in the build folder."""
+    command = [sys.executable, "-m", "platformio", "run"]
+    command += ["--project-dir", str(project), "--environment", environment]
+    lines = []
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=variables,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+    ) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                lines.append(line)
+                if progress:
+                    progress(line.rstrip())
+        except BaseException:
+            process.kill()
+            raise
+    log = "".join(lines)
+    folder = elf_path(project, environment).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "build.log").write_text(log, encoding="utf-8")
+    return process.returncode, log
+
+
+_COMPILER_ERROR = re.compile(
+    r"^(?P<file>[^\s:][^:\n]*):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: (?P<text>.*)$", re.MULTILINE
+)
+_LINKER_ERROR = re.compile(
+    r"^.*?\bld(?:\.exe)?: (?:(?P<file>[^\s:][^:\n]*(?::[^:\n]*)?): )?"
+    r"(?P<text>[^\n]*(?:undefined reference|overflowed by|will not fit|cannot |multiple definition"
+    r"|syntax error|No such file|region )[^\n]*)$",
+    re.MULTILINE,
+)
+
+
+def _explain(log: str, project: Path, environment: str) -> BuildError:
+    """The first error of the compiler, else of the linker, else the last thing that was said."""
+    kept = elf_path(project, environment).with_name("build.log")
+    mend = f"the whole log is in {kept}"
+    if match := _COMPILER_ERROR.search(log):
+        problem = f"the firmware did not compile: {match['text']}"
+        return BuildError(problem, where=f"{match['file']}:{match['line']}", mend=mend)
+    if match := _LINKER_ERROR.search(log):
+        problem = f"the firmware did not link: {match['text']}"
+        if "overflowed by" in match["text"] or "will not fit" in match["text"]:
+            mend = f"`mcudeploy fit` shows what fills the region; {mend}"
+        return BuildError(problem, where=match["file"] or "", mend=mend)
+    said = [line for line in log.splitlines() if line.strip() and not set(line) <= set("=-* ")]
+    errors = [line for line in said if re.search(r"error", line, re.IGNORECASE)]
+    return BuildError(f"PlatformIO failed: {(errors or said or ['no output'])[-1]}", mend=mend)
+
+
+# --- PlatformIO's home ----------------------------------------------------------------------------
+
+
+def core_folder() -> Path:
+    """A PlatformIO home whose tool-scons is the SCons of this Python environment.
+
+    Raises ToolError when PlatformIO or the SCons that it asks for is not installed.
+    """
+    platformio, scons = _installed("platformio"), _installed("scons")
+    home = cache_folder("platformio", f"core-{platformio}-scons-{scons}")
+    package = home / "packages" / "tool-scons"
+    if not (package / ".piopm").is_file():
+        with locked(home / "lock"):
+            if not (package / ".piopm").is_file():
+                _write_scons_package(package, _package_version(scons))
+    return home
+
+
+def _installed(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        raise ToolError(
+            f"the Python package {distribution} is not installed", mend=_REINSTALL
+        ) from None
+
+
+def _package_version(scons: str) -> str:
+    """The number that PlatformIO gives to an SCons: 4.11.1 is 4.41101.0. It must ask for this one."""
+    from platformio.dependencies import get_core_dependencies
+
+    major, minor, patch = (int(part) for part in scons.split(".")[:3])
+    version = f"4.{major}{minor:02d}{patch:02d}.0"
+    wanted = get_core_dependencies()["tool-scons"].lstrip("~^=")
+    if version != wanted:
+        raise ToolError(
+            f"the installed PlatformIO runs SCons {wanted}, installed is {version} ({scons})",
+            mend=_REINSTALL,
+        )
+    return version
+
+
+def _write_scons_package(package: Path, version: str) -> None:
+    """The package folder, written beside its place and renamed: whole or not there."""
+    package.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=package.parent.parent))
+    spec = {"owner": "platformio", "id": None, "name": "tool-scons", "requirements": None}
+    manifest = {"name": "tool-scons", "version": version, "system": "*"}
+    installed = {"type": "tool", "name": "tool-scons", "version": version}
+    files = {
+        "package.json": json.dumps(manifest),
+        ".piopm": json.dumps({**installed, "spec": {**spec, "uri": None}}),
+        ".piokeep": "",
+        "scons.py": "import SCons.Script\nSCons.Script.main()\n",
+    }
+    for name, text in files.items():
+        (partial / name).write_text(text, encoding="utf-8")
+    if package.exists():
+        shutil.rmtree(package)
+    partial.rename(package)
+
+
+def _trim(objects: Path, limit_bytes: int) -> None:
+    """Remove the objects that were used longest ago until the cache is half its limit."""
+
+    def files() -> Iterator[tuple[float, int, Path]]:
+        for path in objects.glob("*/*"):  # above lie the files that describe the cache
+            try:
+                status = path.stat()
+            except OSError:  # another process removed it
+                continue
+            if path.is_file():
+                yield max(status.st_atime, status.st_mtime), status.st_size, path
+
+    found = sorted(files())
+    total = sum(size for _, size, _ in found)
+    if total <= limit_bytes:
+        return
+    for _, size, path in found:
+        path.unlink(missing_ok=True)
+        total -= size
+        if total <= limit_bytes // 2:
+            return
