@@ -22,6 +22,7 @@ import numpy.typing as npt
 from mcudeploy.errors import InputError
 from mcudeploy.frontend.flatbuffer_options import enum_names, read_options
 from mcudeploy.frontend.flatbuffer_table import FlatBuffer, Table
+from mcudeploy.frontend.tflite_shapes import close_shapes
 from mcudeploy.frontend.tflite_support import check_supported
 from mcudeploy.graph.ir import NO_TENSOR, Graph, Operator, Quantization, Tensor
 
@@ -91,7 +92,8 @@ class _Reader:
         outputs = self._indices(main, 2, len(tensors), "the model's outputs")
         graph = Graph(self.name, tensors, operators, inputs, outputs)
         self._check_order(graph)
-        check_supported(graph, len(subgraphs), self._dynamic(graph), frozenset(self.sparse))
+        graph, dynamic = close_shapes(graph, self.open)
+        check_supported(graph, len(subgraphs), dynamic, frozenset(self.sparse))
         self._check_quantization(graph)
         return graph
 
@@ -142,18 +144,11 @@ class _Reader:
             raise self.buffer.malformed(f"{where} has {len(shape)} dimensions")
         if any(d < -1 for d in shape) or math.prod(max(d, 1) for d in shape) >= _MAX_ELEMENTS:
             raise self.buffer.malformed(f"{where} has the shape {list(shape)}")
-        if -1 in shape or -1 in signature:
-            self.open[index] = signature if -1 in signature else shape
+        if -1 in signature and len(signature) == len(shape):
+            self.open[index] = signature
+        elif -1 in shape:
+            self.open[index] = shape
         return tuple(1 if d == -1 else d for d in shape)
-
-    def _dynamic(self, graph: Graph) -> frozenset[int]:
-        """Inputs with an open dimension other than their batch, which is read as 1."""
-        return frozenset(
-            index
-            for index in graph.inputs
-            if -1 in self.open.get(index, ())[1:]
-            or graph.tensors[index].shape[:1] not in ((), (1,))
-        )
 
     def _constant(
         self, content: npt.NDArray[np.uint8], shape: tuple[int, ...], dtype: str, index: int,
