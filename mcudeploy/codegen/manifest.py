@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`mcudeploy.json`: what a generated project was made from, and what it promises.
+
+`test`, `profile`, `validate` and `verify` read everything they need about a project from here;
+`files` holds the hash of each generated file, so that a change by hand can be told.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mcudeploy import __version__
+from mcudeploy.budget import FitReport
+from mcudeploy.errors import InputError
+from mcudeploy.memory.plan import Plan
+from mcudeploy.operators.base import Target
+
+MANIFEST_NAME = "mcudeploy.json"
+SCHEMA = 1
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EdgeRecord(_Record):
+    """An input or output: real = scale * (stored - zero_point); scale 0 when nothing is scaled."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float
+    zero_point: int
+    bytes: int
+
+
+class OperatorRecord(_Record):
+    """An operator in order of execution. `tensors` are its outputs' indices in model.tflite."""
+
+    index: int
+    kind: str
+    name: str
+    kernel: str
+    macs: int
+    tensors: tuple[int | None, ...]
+    bytes: tuple[int, ...]
+    instructions: float | None
+
+
+class RegionRecord(_Record):
+    """Predicted bytes of a memory region, part by part."""
+
+    region: str
+    kind: Literal["ram", "flash"]
+    capacity_bytes: int
+    parts: dict[str, int]
+
+
+class PlanRecord(_Record):
+    """The plan's certificate and arenas."""
+
+    peak_bytes: int
+    lower_bound_bytes: int
+    peak_operator: int
+    arenas: dict[str, int]
+    order_method: str
+    packing_method: str
+
+
+class Manifest(_Record):
+    """The whole of mcudeploy.json."""
+
+    schema_version: Literal[1] = SCHEMA
+    mcudeploy_version: str
+    model_name: str
+    model_sha256: str
+    board: str
+    core: str
+    kernels: str
+    optimize: str
+    passes_disabled: tuple[str, ...]
+    macs: int
+    parameters: int
+    inputs: tuple[EdgeRecord, ...]
+    outputs: tuple[EdgeRecord, ...]
+    operators: tuple[OperatorRecord, ...]
+    plan: PlanRecord
+    regions: tuple[RegionRecord, ...]
+    calibration: dict[str, Any] | None = None
+    labels: tuple[str, ...] = ()
+    files: dict[str, str] = {}
+
+    @property
+    def has_state(self) -> bool:
+        """Some tensor is kept between inferences."""
+        return any(region.parts.get("state") for region in self.regions)
+
+
+def make_manifest(
+    plan: Plan,
+    report: FitReport,
+    target: Target,
+    *,
+    model_sha256: str,
+    calibration: Mapping[str, Any] | None,
+    labels: tuple[str, ...],
+    passes_disabled: tuple[str, ...],
+) -> Manifest:
+    """The manifest of a project, its files' hashes not yet known."""
+    graph = plan.graph
+    return Manifest(
+        mcudeploy_version=__version__,
+        model_name=report.model,
+        model_sha256=model_sha256,
+        board=plan.board.name,
+        core=plan.board.core.name,
+        kernels=target.kernels,
+        optimize=target.optimize,
+        passes_disabled=passes_disabled,
+        macs=report.macs,
+        parameters=report.parameters,
+        inputs=_edges(plan, graph.inputs),
+        outputs=_edges(plan, graph.outputs),
+        operators=tuple(
+            OperatorRecord(
+                index=row.index,
+                kind=row.kind,
+                name=row.name,
+                kernel=row.kernel,
+                macs=row.macs,
+                tensors=tuple(graph.tensors[i].source for i in graph.operators[row.index].outputs),
+                bytes=tuple(graph.tensors[i].bytes for i in graph.operators[row.index].outputs),
+                instructions=row.instructions,
+            )
+            for row in report.operators
+        ),
+        plan=PlanRecord(
+            peak_bytes=plan.certificate.peak_bytes,
+            lower_bound_bytes=plan.certificate.lower_bound_bytes,
+            peak_operator=plan.certificate.peak_step,
+            arenas=dict(plan.arenas),
+            order_method=plan.certificate.order_method,
+            packing_method=plan.certificate.packing_method,
+        ),
+        regions=tuple(
+            RegionRecord(
+                region=region.region,
+                kind="ram" if region.kind == "ram" else "flash",
+                capacity_bytes=region.capacity_bytes,
+                parts={part.name: part.bytes for part in region.parts},
+            )
+            for region in report.regions
+        ),
+        calibration=dict(calibration) if calibration else None,
+        labels=labels,
+    )
+
+
+def _edges(plan: Plan, indices: Iterable[int]) -> tuple[EdgeRecord, ...]:
+    records = []
+    for index in indices:
+        tensor = plan.graph.tensors[index]
+        scaled = tensor.quantization if tensor.dtype != "float32" else None
+        records.append(
+            EdgeRecord(
+                name=tensor.name,
+                shape=tensor.shape,
+                dtype=tensor.dtype,
+                scale=scaled.scale if scaled else 0.0,
+                zero_point=scaled.zero_point if scaled else 0,
+                bytes=tensor.bytes,
+            )
+        )
+    return tuple(records)
+
+
+def read_manifest(project: Path) -> Manifest:
+    """The manifest of a project folder. Raises InputError when the folder is none of ours."""
+    path = project / MANIFEST_NAME
+    try:
+        return Manifest.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except OSError:
+        raise InputError(
+            "this folder is no project of mcudeploy: it has no mcudeploy.json",
+            where=str(project),
+            mend="`mcudeploy generate MODEL --board BOARD -o DIR` makes one",
+        ) from None
+    except (ValueError, ValidationError):
+        raise InputError(
+            "mcudeploy.json is damaged or from another version of mcudeploy",
+            where=str(path),
+            mend="generate the project again",
+        ) from None
