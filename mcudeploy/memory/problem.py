@@ -2,6 +2,9 @@
 """The packing problem as values: buffers with lifespans go to offsets of least height.
 
 Nothing here knows of networks. Time is a half-open range of steps; sizes and offsets are bytes.
+Two buffers that are alive at the same step share no byte, unless an `Allowance` permits the
+distance between them. A `Tie` fixes a distance (one buffer is part of another), and a hole is a
+range of addresses that nobody may touch (what lies between two memory regions).
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ class Allowance:
 
     With distance = offset(second) - offset(first): any distance <= `max_distance` and any
     distance >= `min_distance` is allowed; None permits nothing on that side. Buffers are named
-    by their index in `Problem.buffers`.
+    by their index in `Problem.buffers`. Of several allowances for one pair all must permit it.
     """
 
     first: int
@@ -40,12 +43,26 @@ class Allowance:
 
 
 @dataclass(frozen=True)
+class Tie:
+    """offset(second) = offset(first) + distance. It permits no sharing: that takes an Allowance."""
+
+    first: int
+    second: int
+    distance: int = 0
+
+
+@dataclass(frozen=True)
 class Problem:
-    """Buffers, the pairs that may overlap, and the height that is wanted (None: the least)."""
+    """Buffers, what binds and what frees them, and the height that is wanted (None: the least).
+
+    `holes` are half-open ranges of addresses that no buffer may touch.
+    """
 
     buffers: tuple[Buffer, ...]
     allowances: tuple[Allowance, ...] = ()
     capacity: int | None = None
+    ties: tuple[Tie, ...] = ()
+    holes: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
