@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a model file and a board to a checked plan: the stages in their order, called once each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from mcudeploy.board import Board, MemoryRegion, find_board, parse_bytes
+from mcudeploy.budget import RUNTIME_RAM_BYTES, STACK_RESERVE_BYTES, FitReport, budget
+from mcudeploy.budget_float import float_budget
+from mcudeploy.errors import InputError, PlanError
+from mcudeploy.frontend.keras import ModelKind, detect
+from mcudeploy.frontend.tflite import read_tflite
+from mcudeploy.graph.ir import Graph
+from mcudeploy.graph.passes import run_passes
+from mcudeploy.memory.checker import check_plan
+from mcudeploy.memory.plan import Plan
+from mcudeploy.memory.planner import PlanOptions, make_plan
+from mcudeploy.operators.base import Target
+from mcudeploy.operators.support import candidates, check_operators
+
+if TYPE_CHECKING:
+    from mcudeploy.frontend.calibration import Scaling
+    from mcudeploy.frontend.evaluate import Evaluation
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user chose besides the model and the board. Sizes are bytes or text like `64K`."""
+
+    calibration: Path | None = None
+    synthetic_calibration: bool = False
+    scaling: Scaling | None = None
+    evaluate: Path | None = None
+    kernels: Literal["auto", "cmsis-nn"] = "auto"
+    optimize: Literal["speed", "balanced", "size"] = "balanced"
+    disabled_passes: tuple[str, ...] = ()
+    ram: str | int | None = None
+    flash: str | int | None = None
+    use_external: bool = False
+    overlap: bool = True
+    dtype: Literal["int8", "float32"] = "int8"
+    weights_in: Literal["flash", "ram"] = "flash"
+
+
+@dataclass(frozen=True, eq=False)
+class Deployment:
+    """A model planned on a board: everything that generation, tests and reports start from."""
+
+    name: str
+    model: bytes
+    """The int8 .tflite."""
+    graph: Graph
+    plan: Plan
+    target: Target
+    report: FitReport
+    options: Options
+    calibration: Mapping[str, Any] | None = None
+    evaluation: Evaluation | None = None
+
+
+def choose_board(board: str | Path | Board, options: Options) -> Board:
+    """The board, its RAM or flash replaced by a budget where one is given."""
+    chosen = board if isinstance(board, Board) else find_board(str(board))
+    memory = list(chosen.memory)
+    for kind, budget_text in (("ram", options.ram), ("flash", options.flash)):
+        if budget_text is None:
+            continue
+        try:
+            size = parse_bytes(budget_text)
+        except ValueError as error:
+            raise InputError(str(error), where=f"--{kind}") from None
+        memory = _limited(memory, kind, size)
+    return chosen.model_copy(update={"memory": tuple(memory)})
+
+
+def _limited(memory: list[MemoryRegion], kind: str, size: int) -> list[MemoryRegion]:
+    """One region of that kind, the first, with that size."""
+    first = next(region for region in memory if region.kind == kind)
+    others = [region for region in memory if region.kind != kind]
+    return [first.model_copy(update={"size": size}), *others]
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    model: bytes
+    notes: tuple[str, ...] = ()
+    calibration: Mapping[str, Any] | None = None
+    evaluation: Evaluation | None = None
+
+
+def load_model(
+    path: Path, options: Options, *, allow_synthetic: bool, progress: Progress | None = None
+) -> _Loaded:
+    """The int8 .tflite of a model file: read as it is, or quantized from Keras.
+
+    `allow_synthetic` is for commands that need sizes alone. Raises McudeployError.
+    """
+    kind = detect(path)
+    if kind is ModelKind.TFLITE:
+        return _load_tflite(path, options, progress)
+    from mcudeploy.frontend.quantize import quantize
+
+    synthetic = options.calibration is None and (allow_synthetic or options.synthetic_calibration)
+    quantized = quantize(
+        path,
+        options.calibration,
+        synthetic=synthetic,
+        scaling=options.scaling,
+        evaluate=options.evaluate,
+        progress=progress,
+    )
+    notes = [*quantized.notes, *quantized.warnings]
+    if quantized.calibration.synthetic:
+        notes.append(
+            "calibrated on synthetic input: the sizes hold, the accuracy is unknown "
+            "(give --calibration DATA for a network to use)"
+        )
+    return _Loaded(
+        quantized.tflite, tuple(notes), quantized.calibration.to_json(), quantized.evaluation
+    )
+
+
+def _load_tflite(path: Path, options: Options, progress: Progress | None) -> _Loaded:
+    try:
+        model = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read the model: {error.strerror}", where=str(path)) from None
+    if options.calibration is not None:
+        raise InputError(
+            "a .tflite is quantized already: --calibration has nothing to do",
+            where=str(path),
+            mend="leave --calibration out, or give the Keras model",
+        )
+    if options.evaluate is None:
+        return _Loaded(model)
+    from mcudeploy.frontend.evaluate import evaluate
+
+    return _Loaded(
+        model,
+        evaluation=evaluate(model, options.evaluate, scaling=options.scaling, progress=progress),
+    )
+
+
+def deploy_plan(
+    path: Path,
+    board: str | Path | Board,
+    options: Options,
+    *,
+    allow_synthetic: bool,
+    progress: Progress | None = None,
+) -> Deployment:
+    """Everything up to the verdict: load, rewrite, choose kernels, plan, check, budget.
+
+    Raises McudeployError; a plan that does not fit is no error but a report that says so.
+    """
+    chosen = choose_board(board, options)
+    loaded = load_model(path, options, allow_synthetic=allow_synthetic, progress=progress)
+    name = path.stem
+    read = read_tflite(loaded.model, path.name)
+    return plan_graph(read, loaded, name, chosen, options)
+
+
+def plan_graph(
+    read: Graph, loaded: _Loaded, name: str, board: Board, options: Options
+) -> Deployment:
+    """The part of `deploy_plan` after loading."""
+    graph = run_passes(read, options.disabled_passes)
+    check_operators(graph)
+    target = Target(board.core, options.kernels, options.optimize)
+    choices = candidates(graph, target)
+    if options.dtype == "float32":
+        plan, report = float_budget(
+            graph, choices, board, name=name, weights_in=options.weights_in, notes=loaded.notes
+        )
+    else:
+        plan = make_plan(
+            graph,
+            choices,
+            board,
+            options=PlanOptions(
+                reserve_bytes=STACK_RESERVE_BYTES + RUNTIME_RAM_BYTES,
+                use_external=options.use_external,
+                overlap=options.overlap,
+            ),
+        )
+        report = budget(plan, target, model=name, notes=loaded.notes)
+    faults = check_plan(plan)
+    if faults:
+        raise PlanError(
+            "the independent checker refused the memory plan: " + "; ".join(faults[:3]),
+            mend="this is a defect of mcudeploy; please report it with the model",
+        )
+    return Deployment(
+        name=name,
+        model=loaded.model,
+        graph=graph,
+        plan=plan,
+        target=target,
+        report=report,
+        options=replace(options),
+        calibration=loaded.calibration,
+        evaluation=loaded.evaluation,
+    )

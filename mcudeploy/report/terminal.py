@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a person reads: tables of at most 80 columns, plain text where there is no terminal.
+
+Colour only repeats what a word says.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from mcudeploy.budget import FitReport, OperatorRow, RegionBudget
+
+WIDTH = 80
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console on standard output (or error) that never prints beyond 80 columns."""
+    stream = sys.stderr if stderr else sys.stdout
+    probe = Console(file=stream)
+    width = min(WIDTH, probe.width) if probe.is_terminal else WIDTH
+    return Console(file=stream, width=width, highlight=False, soft_wrap=False)
+
+
+def bytes_text(count: int) -> str:
+    """Bytes with thousands separators, and KiB beside them where that helps."""
+    return f"{count:,} B" if count < 10_240 else f"{count:,} B ({count / 1024:,.1f} KiB)"
+
+
+def table(*columns: str, right: Iterable[str] = ()) -> Table:
+    """An empty table of the house's style; `right` names the columns of figures."""
+    made = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    numbers = set(right)
+    for column in columns:
+        # The numbers must never be cut; text columns give way.
+        numeric = column in numbers
+        made.add_column(
+            column,
+            justify="right" if numeric else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+        )
+    return made
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    """A shape without its batch of 1."""
+    inner = shape[1:] if len(shape) > 1 and shape[0] == 1 else shape
+    return "x".join(map(str, inner)) or "scalar"
+
+
+def print_fit(report: FitReport, out: Console) -> None:
+    """Regions with their parts, the operators, the certificate, the verdict."""
+    out.print(Text(f"{report.model} on {report.board.title}, {report.dtype}", style="bold"))
+    out.print(
+        f"{len(report.operators)} operators, {report.macs:,} MACs, "
+        f"{report.parameters:,} parameters, input {bytes_text(report.input_bytes)}, "
+        f"output {bytes_text(report.output_bytes)}"
+    )
+    out.print()
+    out.print(_region_table(report.regions))
+    out.print()
+    out.print(_operator_table(report))
+    out.print()
+    certificate = report.certificate
+    gap = certificate.gap_bytes
+    proof = "proven least" if gap <= 0 else f"proven bound {bytes_text(certificate.lower_bound_bytes)}"
+    peak = report.peak
+    out.print(
+        f"peak {bytes_text(certificate.peak_bytes)} at #{peak.index} {peak.kind} "
+        f"({shape_text(peak.output_shape)}); {proof}; order: {certificate.order_method}"
+    )
+    for note in report.notes:
+        out.print(f"note: {note}")
+    style = "bold green" if report.fits else "bold red"
+    out.print(Text(("FITS: " if report.fits else "DOES NOT FIT: ") + report.verdict, style=style))
+
+
+def _region_table(regions: Iterable[RegionBudget]) -> Table:
+    made = table("region", "part", "bytes", "of", "left", right=("bytes", "of", "left"))
+    for region in regions:
+        for part in region.parts:
+            if part.bytes:
+                made.add_row("", part.name, f"{'' if part.exact else '~'}{part.bytes:,}", "", "")
+        state = "" if region.fits else "OVER "
+        made.add_row(
+            Text(f"{region.region} ({region.kind})", style="bold"),
+            "total",
+            f"{region.used_bytes:,}",
+            f"{region.capacity_bytes:,}",
+            Text(f"{state}{region.margin_bytes:,}", style="" if region.fits else "bold red"),
+        )
+    return made
+
+
+def _operator_table(report: FitReport) -> Table:
+    made = table(
+        "#", "operator", "output", "MACs", "param", "in+out+scratch", "live",
+        right=("#", "MACs", "param", "in+out+scratch", "live"),
+    )  # fmt: skip
+    for row in report.operators:
+        peak = row.index == report.certificate.peak_step
+        made.add_row(
+            str(row.index),
+            row.kind,
+            shape_text(row.output_shape),
+            f"{row.macs:,}" if row.macs else "",
+            f"{row.parameters:,}" if row.parameters else "",
+            _own_bytes(row),
+            f"{row.live_bytes:,}{' <' if peak else '  '}",
+            style="bold" if peak else "",
+        )
+    return made
+
+
+def _own_bytes(row: OperatorRow) -> str:
+    scratch = f"+{row.scratch_bytes:,}" if row.scratch_bytes else ""
+    return f"{row.input_bytes:,}+{row.output_bytes:,}{scratch}"
