@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The child process in which TensorFlow runs: `python -m mcudeploy.frontend.tf_worker FOLDER`.
+
+Started by `tf_process`, never by a user. It reads `FOLDER/request.json`, does one task and writes
+`FOLDER/result.json`: either what the task returned or the error to raise. Standard output carries
+the progress, one JSON object a line; whatever libraries print goes to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any
+
+from mcudeploy.errors import InputError, McudeployError, ToolError
+from mcudeploy.frontend import calibration
+from mcudeploy.frontend.calibration import CalibrationRecord, ModelInput, Samples
+from mcudeploy.frontend.tf_worker_protocol import Reporter
+
+
+def main(folder: Path) -> None:
+    """Do the task that `folder` holds."""
+    report = Reporter(_private_output())
+    _end_with_parent(folder)
+    request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
+    try:
+        values = _TASKS[request["task"]](request, folder, report)
+    except McudeployError as error:
+        cause = "".join(traceback.format_exception(error)) if error.__cause__ else ""
+        values = _failure(error, cause)
+    except ImportError as error:
+        problem = ToolError(
+            f"TensorFlow cannot be imported: {error}", mend="pip install tensorflow tf-keras"
+        )
+        values = _failure(problem, traceback.format_exc())
+    except Exception as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        problem = ToolError(
+            f"TensorFlow failed: {first[:300]}",
+            where=request["name"],
+            mend="--debug shows TensorFlow's own message",
+        )
+        values = _failure(problem, traceback.format_exc())
+    (folder / "result.json").write_text(json.dumps(values), encoding="utf-8")
+    sys.stderr.flush()
+    os._exit(0)  # TensorFlow's own tear-down takes a second and may crash; nothing is left to do
+
+
+def _private_output() -> int:
+    """A descriptor of the real standard output; what libraries print there goes to the log."""
+    private = os.dup(1)
+    os.dup2(2, 1)
+    return private
+
+
+def _end_with_parent(folder: Path) -> None:
+    """When the parent is gone its pipe ends: leave nothing behind."""
+
+    def watch() -> None:
+        sys.stdin.buffer.read()
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _failure(error: McudeployError, trace: str) -> dict[str, Any]:
+    described = {
+        "type": type(error).__name__,
+        "problem": error.problem,
+        "where": error.where,
+        "mend": error.mend,
+        "trace": trace,
+    }
+    return {"error": described}
+
+
+def _quantize(request: dict[str, Any], folder: Path, report: Reporter) -> dict[str, Any]:
+    from mcudeploy.frontend import tf_worker_convert, tf_worker_load
+
+    loaded = tf_worker_load.load(request, report)
+    samples, record = _samples(request, loaded.inputs, loaded.trained_for_int8, report)
+    saved = tf_worker_convert.export(loaded, folder / "saved", report)
+    tflite = tf_worker_convert.to_int8(loaded, saved, samples, report)
+    warnings = tf_worker_convert.check(tflite, loaded, strict=request["strict"])
+    files = {"model.tflite": tflite}
+    if request["float"]:
+        files["float.tflite"] = tf_worker_convert.to_float(loaded, saved, report)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return {
+        "files": list(files),
+        "inputs": [
+            {"name": spec.name, "shape": spec.shape, "dtype": spec.dtype} for spec in loaded.inputs
+        ],
+        "calibration": record.to_json(),
+        "notes": loaded.notes + tf_worker_convert.describe_float_islands(tflite),
+        "warnings": warnings,
+    }
+
+
+def _samples(
+    request: dict[str, Any], inputs: list[ModelInput], trained_for_int8: bool, report: Reporter
+) -> tuple[Samples | None, CalibrationRecord]:
+    if trained_for_int8:
+        return None, CalibrationRecord(kind="training")
+    report.phase("read the calibration data")
+    if request["calibration"] is not None:
+        return calibration.load(
+            request["calibration"],
+            inputs,
+            samples=request["samples"],
+            scaling=request["scaling"],
+        )
+    if request["synthetic"]:
+        return calibration.synthetic(inputs)
+    listed = ", ".join(map(str, inputs))
+    raise InputError(
+        "quantization needs calibration data: typical inputs, from which the ranges are taken",
+        where=request["name"],
+        mend=f"--calibration data.npz with 100 or more samples for {listed}; or "
+        "--synthetic-calibration for random ones (sizes hold, accuracy does not)",
+    )
+
+
+def _blame(request: dict[str, Any], folder: Path, report: Reporter) -> dict[str, Any]:
+    from mcudeploy.frontend import tf_worker_convert, tf_worker_load
+
+    loaded = tf_worker_load.load(request, report)
+    tf_worker_convert.convert_each_layer(loaded, folder, report)
+    return {}
+
+
+_TASKS = {"quantize": _quantize, "blame": _blame}
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
