@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mcudeploy import __version__
+from mcudeploy.board import Board
 from mcudeploy.budget import FitReport
 from mcudeploy.errors import InputError
 from mcudeploy.memory.plan import Plan
@@ -80,7 +81,8 @@ class Manifest(_Record):
     model_name: str
     model_sha256: str
     board: str
-    core: str
+    board_record: Board
+    """The whole board, so that a project does not depend on the file it came from."""
     kernels: str
     optimize: str
     passes_disabled: tuple[str, ...]
@@ -118,7 +120,7 @@ def make_manifest(
         model_name=report.model,
         model_sha256=model_sha256,
         board=plan.board.name,
-        core=plan.board.core.name,
+        board_record=plan.board,
         kernels=target.kernels,
         optimize=target.optimize,
         passes_disabled=passes_disabled,

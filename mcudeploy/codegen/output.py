@@ -26,7 +26,29 @@ def sha256(data: bytes) -> str:
 def with_hashes(manifest: Manifest, files: Mapping[str, bytes]) -> bytes:
     """mcudeploy.json with the hashes of all other files."""
     hashes = {name: sha256(content) for name, content in sorted(files.items())}
-    return manifest.model_copy(update={"files": hashes}).model_dump_json(indent=2).encode() + b"\n"
+    return (
+        manifest.model_copy(update={"files": hashes})
+        .model_dump_json(indent=2, by_alias=True)
+        .encode()
+        + b"\n"
+    )
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write one file as a whole: there is the old one or the new one, never half of it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, staging = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(data)
+            os.chmod(staging, 0o644)
+            os.replace(staging, path)
+        except BaseException:
+            Path(staging).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise InputError(f"cannot write the file: {error.strerror}", where=str(path)) from None
 
 
 def write_project(folder: Path, files: Mapping[str, bytes]) -> None:

@@ -7,7 +7,8 @@ Colour only repeats what a word says.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -68,8 +69,8 @@ def print_fit(report: FitReport, out: Console) -> None:
     out.print(_operator_table(report))
     out.print()
     certificate = report.certificate
-    gap = certificate.gap_bytes
-    proof = "proven least" if gap <= 0 else f"proven bound {bytes_text(certificate.lower_bound_bytes)}"
+    bound = bytes_text(certificate.lower_bound_bytes)
+    proof = "proven least" if certificate.gap_bytes <= 0 else f"proven bound {bound}"
     peak = report.peak
     out.print(
         f"peak {bytes_text(certificate.peak_bytes)} at #{peak.index} {peak.kind} "
@@ -121,3 +122,14 @@ def _operator_table(report: FitReport) -> Table:
 def _own_bytes(row: OperatorRow) -> str:
     scratch = f"+{row.scratch_bytes:,}" if row.scratch_bytes else ""
     return f"{row.input_bytes:,}+{row.output_bytes:,}{scratch}"
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """A line on standard error that shows what is being done; nothing where it is no terminal."""
+    errors = console(stderr=True)
+    if not errors.is_terminal:
+        yield lambda _: None
+        return
+    with errors.status("") as status:
+        yield lambda text: status.update(text[: WIDTH - 4])

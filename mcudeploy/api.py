@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the commands do, as functions: one per command, values in, values out.
+
+    import mcudeploy
+    report = mcudeploy.fit("lenet.h5", "stm32f469")
+    project = mcudeploy.generate("lenet.h5", "stm32f469", "firmware", calibration="train.npz")
+    mcudeploy.build(project.folder)
+    assert mcudeploy.test(project.folder).passed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mcudeploy.board import Board, find_board
+from mcudeploy.budget import FitReport
+from mcudeploy.codegen.manifest import Manifest, read_manifest
+from mcudeploy.deployment import Deployment, Options, deploy_plan
+from mcudeploy.errors import InputError
+
+if TYPE_CHECKING:
+    from mcudeploy.frontend.quantize import QuantizedModel
+    from mcudeploy.toolchain.compare import PartComparison
+    from mcudeploy.verify import Verdict
+
+__all__ = [
+    "Built", "Deployed", "Options", "Project", "Tested", "boards", "build", "deploy", "fit",
+    "generate", "prepare", "quantize", "test",
+]  # fmt: skip
+
+Progress = Callable[[str], None]
+PathLike = str | Path
+
+
+@dataclass(frozen=True)
+class Project:
+    """A generated project."""
+
+    folder: Path
+    manifest: Manifest
+    deployment: Deployment
+
+
+@dataclass(frozen=True)
+class Built:
+    """A built project: predicted against linked, and what each region has left."""
+
+    elf: Path
+    seconds: float
+    warnings: tuple[str, ...]
+    sizes: tuple[PartComparison, ...]
+    used_bytes: Mapping[str, int]
+    capacity_bytes: Mapping[str, int]
+
+    @property
+    def fits(self) -> bool:
+        return all(used <= self.capacity_bytes[name] for name, used in self.used_bytes.items())
+
+    @property
+    def as_predicted(self) -> bool:
+        """Everything that was promised to the byte came out so."""
+        return not any(row.broken for row in self.sizes)
+
+
+@dataclass(frozen=True)
+class Tested:
+    """The verdicts of one or more emulators on one firmware."""
+
+    manifest: Manifest
+    verdicts: tuple[Verdict, ...]
+    project_tests: tuple[str, bool] | None = None
+    """The tail of what the project's own tests printed, and whether they passed."""
+    skipped: tuple[tuple[str, str], ...] = ()
+    """Emulators that could not run, each with the reason."""
+
+    @property
+    def passed(self) -> bool:
+        own = self.project_tests is None or self.project_tests[1]
+        return own and bool(self.verdicts) and all(v.passed for v in self.verdicts)
+
+    def to_document(self) -> dict[str, Any]:
+        """The content of the JSON document."""
+        return {"passed": self.passed, "verdicts": self.verdicts, "skipped": self.skipped}
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """All that `deploy` did."""
+
+    project: Project
+    built: Built | None = None
+    """None for a model that does not fit: there is nothing to build."""
+    tested: Tested | None = None
+
+    @property
+    def passed(self) -> bool:
+        if self.built is None or self.tested is None:
+            return False
+        return self.built.fits and self.built.as_predicted and self.tested.passed
+
+    def to_document(self) -> dict[str, Any]:
+        """The content of the JSON document."""
+        return {
+            "passed": self.passed,
+            "project": self.project.folder,
+            "report": self.project.deployment.report,
+            "evaluation": self.project.deployment.evaluation,
+            "build": self.built,
+            "test": self.tested.to_document() if self.tested else None,
+        }
+
+
+def _chosen(options: Options | None, overrides: Mapping[str, Any]) -> Options:
+    base = options or Options()
+    try:
+        paths = {
+            key: Path(value) if key in ("calibration", "evaluate") and value is not None else value
+            for key, value in overrides.items()
+        }
+        return replace(base, **paths)
+    except TypeError as error:
+        raise InputError(f"no such option: {error}") from None
+
+
+def prepare(
+    model: PathLike,
+    board: str | Path | Board,
+    options: Options | None = None,
+    *,
+    progress: Progress | None = None,
+    **overrides: Any,
+) -> Deployment:
+    """Load, quantize where needed, plan and budget; sizes hold with any calibration.
+
+    `overrides` are fields of `Options`. Raises McudeployError.
+    """
+    chosen = _chosen(options, overrides)
+    return deploy_plan(Path(model), board, chosen, allow_synthetic=True, progress=progress)
+
+
+def fit(
+    model: PathLike, board: str | Path | Board, options: Options | None = None, **overrides: Any
+) -> FitReport:
+    """Does the model fit the board? `overrides` are fields of `Options`, e.g. `ram="64K"`."""
+    return prepare(model, board, options, **overrides).report
+
+
+def quantize(
+    model: PathLike,
+    output: PathLike,
+    options: Options | None = None,
+    *,
+    progress: Progress | None = None,
+    **overrides: Any,
+) -> QuantizedModel:
+    """Quantize a Keras model and write the int8 .tflite to `output`."""
+    from mcudeploy.codegen.output import write_file
+    from mcudeploy.frontend.quantize import quantize as run
+
+    chosen = _chosen(options, overrides)
+    quantized = run(
+        model,
+        chosen.calibration,
+        synthetic=chosen.synthetic_calibration,
+        scaling=chosen.scaling,
+        evaluate=chosen.evaluate,
+        progress=progress,
+    )
+    write_file(Path(output), quantized.tflite)
+    return quantized
+
+
+def generate(
+    model: PathLike,
+    board: str | Path | Board,
+    output: PathLike,
+    options: Options | None = None,
+    *,
+    labels: PathLike | None = None,
+    progress: Progress | None = None,
+    **overrides: Any,
+) -> Project:
+    """Write the firmware project of a model. Refuses synthetic calibration unless it is chosen."""
+    from mcudeploy.codegen.project import generate_project
+    from mcudeploy.toolchain import cmsis_nn
+
+    chosen = _chosen(options, overrides)
+    deployment = deploy_plan(Path(model), board, chosen, allow_synthetic=False, progress=progress)
+    if progress is not None:
+        progress("writing the project")
+    functions = {
+        source.partition(":")[2]
+        for implementation in deployment.plan.implementations
+        for source in implementation.sources
+        if source.startswith("cmsis-nn:")
+    }
+    library: dict[str, bytes] = {}
+    if functions:
+        tree = cmsis_nn.source()
+        library = {p.as_posix(): (tree / p).read_bytes() for p in cmsis_nn.closure(functions)}
+        library["NOTICE"] = cmsis_nn.notice().encode()
+    manifest = generate_project(
+        deployment, Path(output), library=library, labels=_read_labels(labels)
+    )
+    return Project(Path(output), manifest, deployment)
+
+
+def _read_labels(path: PathLike | None) -> tuple[str, ...]:
+    if path is None:
+        return ()
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the labels: {error}", where=str(path)) from None
+    return tuple(line.strip() for line in lines if line.strip())
+
+
+def build(project: PathLike, *, progress: Progress | None = None) -> Built:
+    """Build a project with PlatformIO and compare predicted with linked sizes."""
+    from mcudeploy.toolchain import platformio
+    from mcudeploy.toolchain.compare import compare_sizes
+    from mcudeploy.toolchain.sizes import linked_sizes
+
+    folder = Path(project)
+    manifest = read_manifest(folder)
+    board = manifest.board_record
+    result = platformio.build(folder, progress=progress)
+    linked = linked_sizes(result.elf, board, map_file=result.map)
+    return Built(
+        elf=result.elf,
+        seconds=result.seconds,
+        warnings=result.warnings,
+        sizes=compare_sizes(manifest, linked),
+        used_bytes={region.name: linked.total(region.name) for region in board.memory},
+        capacity_bytes={region.name: region.size for region in board.memory},
+    )
+
+
+def test(
+    project: PathLike,
+    *,
+    emulator: str = "unicorn",
+    data: PathLike | None = None,
+    random: int = 50,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Tested:
+    """Run a built project on an emulator and compare every operator's output with golden."""
+    from mcudeploy.testing import test_project
+
+    return test_project(
+        Path(project), emulator=emulator, data=data, random=random, seed=seed, progress=progress
+    )
+
+
+def deploy(
+    model: PathLike,
+    board: str | Path | Board,
+    output: PathLike,
+    options: Options | None = None,
+    *,
+    labels: PathLike | None = None,
+    emulator: str = "unicorn",
+    progress: Progress | None = None,
+    **overrides: Any,
+) -> Deployed:
+    """generate, build and test; a model that does not fit is generated, so that one can look."""
+    project = generate(
+        model, board, output, options, labels=labels, progress=progress, **overrides
+    )
+    if not project.deployment.report.fits:
+        return Deployed(project)
+    built = build(project.folder, progress=progress)
+    tested = test(project.folder, emulator=emulator, progress=progress)
+    return Deployed(project, built, tested)
+
+
+def boards(name: str | None = None) -> tuple[Board, ...]:
+    """All boards in order of name, or the one that is named."""
+    if name is not None:
+        return (find_board(name),)
+    from mcudeploy.board import board_names
+
+    return tuple(find_board(n) for n in sorted(set(board_names().values())))

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The arguments that several commands share, each said once."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Kernels(StrEnum):
+    """Whose kernels compute the network."""
+
+    auto = "auto"
+    cmsis_nn = "cmsis-nn"
+
+
+class Optimize(StrEnum):
+    """What kernels are chosen for."""
+
+    speed = "speed"
+    balanced = "balanced"
+    size = "size"
+
+
+class Dtype(StrEnum):
+    """The type that sizes are counted for."""
+
+    int8 = "int8"
+    float32 = "float32"
+
+
+class WeightsIn(StrEnum):
+    """The memory that holds the parameters."""
+
+    flash = "flash"
+    ram = "ram"
+
+
+class Scale(StrEnum):
+    """What becomes of pixels 0..255 before the network sees them."""
+
+    none = "none"
+    unit = "0..1"
+    symmetric = "-1..1"
+
+
+Model = Annotated[
+    Path,
+    typer.Argument(
+        metavar="MODEL", help="A Keras model (.h5, .keras, SavedModel folder) or an int8 .tflite."
+    ),
+]
+Project = Annotated[
+    Path, typer.Argument(metavar="DIR", help="A project folder that `generate` wrote.")
+]
+BoardName = Annotated[
+    str,
+    typer.Option(
+        "--board", "-b", metavar="BOARD", help="A board (see `mcudeploy boards`) or a .toml file."
+    ),
+]
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where it goes.")]
+Calibration = Annotated[
+    Path | None,
+    typer.Option(
+        "--calibration",
+        metavar="DATA",
+        help="Real inputs to quantize with: an .npz, an .npy or a folder of images.",
+    ),
+]
+Synthetic = Annotated[
+    bool,
+    typer.Option(
+        "--synthetic-calibration",
+        help="Quantize on random input: sizes and speed hold, the accuracy is worthless.",
+    ),
+]
+Scaling = Annotated[
+    Scale | None,
+    typer.Option("--scaling", help="How pixels 0..255 are scaled before the network sees them."),
+]
+Evaluate = Annotated[
+    Path | None,
+    typer.Option(
+        "--evaluate", metavar="DATA", help="An .npz of x and y: float and int8 accuracy on it."
+    ),
+]
+KernelChoice = Annotated[
+    Kernels, typer.Option("--kernels", help="Whose kernels: the fastest that fit, or CMSIS-NN's.")
+]
+Optimization = Annotated[
+    Optimize, typer.Option("--optimize", help="What kernels are chosen for.")
+]
+DisabledPasses = Annotated[
+    list[str] | None,
+    typer.Option("--disable-pass", metavar="PASS", help="Leave a graph rewrite out (repeatable)."),
+]
+RamBudget = Annotated[
+    str | None,
+    typer.Option("--ram", metavar="SIZE", help="Pretend the board has this much RAM, e.g. 64K."),
+]
+FlashBudget = Annotated[
+    str | None,
+    typer.Option("--flash", metavar="SIZE", help="Pretend the board has this much flash."),
+]
+UseExternal = Annotated[
+    bool, typer.Option("--use-external", help="Let the plan use the board's external memories.")
+]
+Labels = Annotated[
+    Path | None,
+    typer.Option("--labels", metavar="FILE", help="A text file with one class name per line."),
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object and nothing else.")
+]
+EmulatorName = Annotated[
+    str, typer.Option("--emulator", "-e", help="unicorn, qemu, renode, or all that are installed.")
+]
