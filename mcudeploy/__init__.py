@@ -13,11 +13,11 @@ from typing import Any
 __version__ = "0.1.0"
 
 
+_FUNCTIONS = ("boards", "build", "deploy", "fit", "generate", "prepare", "quantize", "test")
+
+
 def __getattr__(name: str) -> Any:
     """The functions of `mcudeploy.api`, loaded when first used."""
-    if name.startswith("_"):
-        raise AttributeError(name)
-    api = import_module("mcudeploy.api")
-    if name not in api.__all__:
+    if name not in _FUNCTIONS:
         raise AttributeError(f"module 'mcudeploy' has no attribute {name!r}")
-    return getattr(api, name)
+    return getattr(import_module("mcudeploy.api"), name)
