@@ -22,6 +22,7 @@ STATE_BYTES = 96
 WEIGHTS_BYTES = 1200
 BIASES_BYTES = 32
 TABLES_BYTES = 256
+STACK_BYTES = 2048
 
 LINKER_SCRIPT = """\
 /* SPDX-License-Identifier: Apache-2.0 */
@@ -34,30 +35,31 @@ MEMORY {
 SECTIONS {
     .text : { KEEP(*(.vectors)) *(.text .text.*) . = ALIGN(4); } > flash
     .rodata : { *(.rodata .rodata.*) . = ALIGN(4); } > flash
+    .stack (NOLOAD) : { stack_bottom = .; . += STACK_BYTES; stack_top = .; } > sram
     .data : { data_start = .; *(.data .data.*) . = ALIGN(4); data_end = .; } > sram AT > flash
     data_load = LOADADDR(.data);
     .bss (NOLOAD) : { bss_start = .; *(.bss .bss.*) *(COMMON) . = ALIGN(4); bss_end = .; } > sram
-    .region.ccm (NOLOAD) : { *(.region.ccm) } > ccm
-    stack_top = ORIGIN(sram) + LENGTH(sram);
+    .region.ccm (NOLOAD) : { *(.region.ccm.*) } > ccm
 }
-"""
+""".replace("STACK_BYTES", str(STACK_BYTES))
 
 MAIN = f"""\
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "arm_nnfunctions.h"
 #include "answer.h"
 
+#define IN(name) __attribute__((aligned(4), section(name)))
+
 extern uint32_t stack_top, data_start, data_end, data_load, bss_start, bss_end;
 
-int8_t model_arena_sram[{ARENA_BYTES}] __attribute__((aligned(4), section(".bss.mcudeploy.arena.sram")));
-int8_t model_arena_ccm[{CCM_BYTES}] __attribute__((aligned(4), section(".region.ccm")));
-int8_t model_state_sram[{STATE_BYTES}] __attribute__((aligned(4), section(".bss.mcudeploy.state.sram")));
+int8_t model_arena_sram[{ARENA_BYTES}] IN(".bss.mcudeploy.arena.sram");
+int8_t model_arena_ccm[{CCM_BYTES}] IN(".region.ccm.arena");
+int8_t model_state_sram[{STATE_BYTES}] IN(".bss.mcudeploy.state.sram");
 const int8_t model_0_weights[{WEIGHTS_BYTES}]
-    __attribute__((aligned(4), section(".rodata.mcudeploy.weights"))) = {{1, 2, 3}};
-const int32_t model_0_bias[{BIASES_BYTES // 4}]
-    __attribute__((aligned(4), section(".rodata.mcudeploy.biases"))) = {{7}};
+    IN(".rodata.mcudeploy.weights.model_0_weights") = {{1, 2, 3}};
+const int32_t model_0_bias[{BIASES_BYTES // 4}] IN(".rodata.mcudeploy.biases.model_0_bias") = {{7}};
 const int32_t model_0_multiplier[{TABLES_BYTES // 4}]
-    __attribute__((aligned(4), section(".rodata.mcudeploy.tables"))) = {{1073741824}};
+    IN(".rodata.mcudeploy.tables.model_0_multiplier") = {{1073741824}};
 
 volatile int32_t initialised = 42;
 volatile int32_t verdict;
@@ -66,9 +68,8 @@ static void run(void)
 {{
     const cmsis_nn_context context = {{model_arena_ccm, sizeof model_arena_ccm}};
     const cmsis_nn_conv_params parameters = {{0, 0, {{1, 1}}, {{0, 0}}, {{1, 1}}, {{-128, 127}}}};
-    int32_t multiplier[8], shift[8] = {{0}};
-    for (int i = 0; i < 8; i++) multiplier[i] = model_0_multiplier[0];
-    const cmsis_nn_per_channel_quant_params quantization = {{multiplier, shift}};
+    int32_t shift[8] = {{0}};
+    const cmsis_nn_per_channel_quant_params quantization = {{(int32_t *)model_0_multiplier, shift}};
     const cmsis_nn_dims input = {{1, 8, 8, 3}}, filter = {{8, 3, 3, 3}}, bias = {{1, 1, 1, 8}};
     const cmsis_nn_dims output = {{1, 6, 6, 8}};
     verdict = arm_convolve_wrapper_s8(&context, &parameters, &quantization, &input,

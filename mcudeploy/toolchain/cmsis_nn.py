@@ -69,7 +69,9 @@ def _verified_own(folder: Path) -> Path:
     found = tree_hash(folder)
     if found != TREE_SHA256:
         problem = (
-            "the folder holds other sources than the pinned commit" if found else "no CMSIS-NN there"
+            "the folder holds other sources than the pinned commit"
+            if found
+            else "no CMSIS-NN there"
         )
         raise InputError(
             f"this CMSIS-NN cannot be used: {problem}",

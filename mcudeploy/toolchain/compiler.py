@@ -45,9 +45,7 @@ def find_compiler() -> Compiler:
         raise ToolError(f"the compiler {PROGRAM} is not installed", mend=how_to_install())
     text = _ask(path, "-dumpfullversion")
     if not re.fullmatch(r"\d+(\.\d+)*", text):
-        raise ToolError(
-            f"the compiler {PROGRAM} does not run", where=path, mend=how_to_install()
-        )
+        raise ToolError(f"the compiler {PROGRAM} does not run", where=path, mend=how_to_install())
     version = tuple(int(part) for part in text.split("."))
     if version < OLDEST:
         raise ToolError(

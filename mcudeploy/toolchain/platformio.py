@@ -23,13 +23,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 from mcudeploy.errors import BuildError, InputError, ToolError
 from mcudeploy.resources import cache_folder
 from mcudeploy.toolchain.compiler import Compiler, find_compiler
 from mcudeploy.toolchain.locking import locked
+from mcudeploy.toolchain.packages import installed_version, pip_command
 
 _OBJECT_CACHE_BYTES = 256 * 1024**2
 _SILENCE = {
@@ -38,12 +38,11 @@ _SILENCE = {
     "PLATFORMIO_NO_ANSI": "true",
     "PLATFORMIO_DISABLE_PROGRESSBAR": "true",
 }
-_REINSTALL = f"{Path(sys.executable).name} -m pip install --force-reinstall mcudeploy"
 
 
 @dataclass(frozen=True)
 class BuildResult:
-    """What a build gave. `seconds` is PlatformIO's wall time, `compiled` the files that were not cached."""
+    """What a build gave. `compiled` files came from no cache; `seconds` is wall time."""
 
     elf: Path
     map: Path
@@ -77,6 +76,12 @@ def build(
             "this folder is no firmware project: it has no platformio.ini",
             where=str(project),
             mend="`mcudeploy generate MODEL --board BOARD -o DIR` makes one",
+        )
+    if "$" in str(project):
+        raise InputError(
+            "PlatformIO cannot build in a folder with a $ in its path",
+            where=str(project),
+            mend="give the project another folder",
         )
     compiler = find_compiler()
     home = core_folder()
@@ -143,7 +148,8 @@ def _run(
 
 
 _COMPILER_ERROR = re.compile(
-    r"^(?P<file>[^\s:][^:\n]*):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: (?P<text>.*)$", re.MULTILINE
+    r"^(?P<file>[^\s:][^:\n]*):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: (?P<text>.*)$",
+    re.MULTILINE,
 )
 _LINKER_ERROR = re.compile(
     r"^.*?\bld(?:\.exe)?: (?:(?P<file>[^\s:][^:\n]*(?::[^:\n]*)?): )?"
@@ -189,16 +195,16 @@ def core_folder() -> Path:
 
 
 def _installed(distribution: str) -> str:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
+    version = installed_version(distribution)
+    if version is None:
         raise ToolError(
-            f"the Python package {distribution} is not installed", mend=_REINSTALL
-        ) from None
+            f"the Python package {distribution} is not installed", mend=pip_command(distribution)
+        )
+    return version
 
 
 def _package_version(scons: str) -> str:
-    """The number that PlatformIO gives to an SCons: 4.11.1 is 4.41101.0. It must ask for this one."""
+    """PlatformIO's number of an SCons: 4.11.1 is 4.41101.0. ToolError when it wants another."""
     from platformio.dependencies import get_core_dependencies
 
     major, minor, patch = (int(part) for part in scons.split(".")[:3])
@@ -207,7 +213,7 @@ def _package_version(scons: str) -> str:
     if version != wanted:
         raise ToolError(
             f"the installed PlatformIO runs SCons {wanted}, installed is {version} ({scons})",
-            mend=_REINSTALL,
+            mend=pip_command("scons"),
         )
     return version
 
