@@ -29,8 +29,8 @@ _NAME_LENGTH = 60
 
 def comment_text(text: str) -> str:
     """Printable ASCII on one line, short, that cannot end or open a C comment."""
-    plain = "".join(c if " " <= c <= "~" and c != "\\" else "?" for c in text)
-    plain = plain.replace("*/", "* /").replace("/*", "/ *").replace("??", "? ?")
+    plain = "".join(c if " " <= c <= "~" and c not in "\\?" else "_" for c in text)
+    plain = plain.replace("*/", "* /").replace("/*", "/ *")
     return plain if len(plain) <= _NAME_LENGTH else plain[: _NAME_LENGTH - 3] + "..."
 
 
