@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef MCUD_CONV_S8_H
+#define MCUD_CONV_S8_H
+
+#include "mcud.h"
+
+/*
+ * A convolution. `packed` is written by mcudeploy/operators/kernels/conv.py: for each group and
+ * each pair of output channels (A, B)
+ *     init_b, init_h                     int32 starts of the two accumulators
+ *     steps words                        two int16 each: 256 * w_A + w_B for two taps
+ *     mult_a, add_a, mult_b, add_b       requantization; two flags in add_a (see conv_s8.c)
+ * A patch has `steps` pairs of taps (even, zero weights fill it): each run of adjacent taps, one
+ * kernel row of k_w * in_c / groups bytes, gives its bytes in fours as the pairs (0, 2), (1, 3),
+ * and the one to three bytes that are left as (0, 1), (2, padding).
+ * `requantize_shift` is unused by pairs whose flag says exact. The activation range is applied
+ * afterwards where `clamp` is set; else saturation to int8 does it.
+ */
+typedef struct {
+    const int32_t *packed;
+    int16_t in_h, in_w, in_c;
+    int16_t out_h, out_w, out_c;
+    int16_t k_h, k_w;
+    int16_t stride_h, stride_w;
+    int16_t dilation_h, dilation_w;
+    int16_t pad_top, pad_left;
+    int16_t groups;
+    int16_t steps;
+    int16_t in_zero_point, out_zero_point;
+    int16_t activation_min, activation_max;
+    int16_t clamp;
+} mcud_conv_s8_t;
+
+/*
+ * CONV_2D on int8, NHWC, any kernel, stride, padding, dilation and groups, for output rows
+ * [row_begin, row_end). `scratch`: 12 bytes a step, aligned to 4, and, unless every patch lies
+ * inside the map without dilation and groups, another k_w * in_c / groups bytes.
+ */
+void mcud_conv_s8(const mcud_conv_s8_t *p, mcud_map in, mcud_map out, int32_t row_begin,
+                  int32_t row_end, int8_t *scratch);
+
+#endif

@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CONV_2D by firmware/kernels/conv_s8.c: packing, scratch, overlap, cost.
+
+The file's head explains the kernel; here its weights are laid out in the order that it reads, and
+its requantization constants are found. See `requantize.py` for these.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mcudeploy.operators.base import Constant, Implementation, OverlapRule, Target, as_constant
+from mcudeploy.operators.kernels.requantize import (
+    ChannelSum,
+    ExactRequantization,
+    FastRequantization,
+    find_exact,
+    find_fast,
+)
+from mcudeploy.operators.shapes import ConvQuantization, ConvShape, Int8Array, Int32Array
+
+_SHIFT_B = 5
+_SHIFT_A = _SHIFT_B + 8
+_FLAG_EXACT = 0x100
+_FLAG_SINGLE = 0x200
+_TILE = 3
+_NO_TAP = -1
+
+_CALL = """
+static const mcud_conv_s8_t params = {
+    .packed = {{ constants.packed }},
+    .in_h = {{ s.in_h }}, .in_w = {{ s.in_w }}, .in_c = {{ s.in_c }},
+    .out_h = {{ s.out_h }}, .out_w = {{ s.out_w }}, .out_c = {{ s.out_c }},
+    .k_h = {{ s.k_h }}, .k_w = {{ s.k_w }},
+    .stride_h = {{ s.stride_h }}, .stride_w = {{ s.stride_w }},
+    .dilation_h = {{ s.dilation_h }}, .dilation_w = {{ s.dilation_w }},
+    .pad_top = {{ s.pad_top }}, .pad_left = {{ s.pad_left }},
+    .groups = {{ s.groups }}, .steps = {{ steps }},
+    .in_zero_point = {{ q.input_zero_point }}, .out_zero_point = {{ q.output_zero_point }},
+    .activation_min = {{ q.activation_min }}, .activation_max = {{ q.activation_max }},
+    .clamp = {{ clamp }},
+};
+const mcud_map in = { {{ inputs[0] }}, {{ s.in_w * s.in_c }}, {{ s.in_h }} };
+const mcud_map out = { {{ outputs[0] }}, {{ s.out_w * s.out_c }}, {{ s.out_h }} };
+
+mcud_conv_s8(&params, in, out, 0, {{ s.out_h }}, {{ scratch }});
+"""
+
+
+@dataclass(frozen=True)
+class _Channel:
+    """One output channel ready to be packed: weights (taps in patch order), start, constants."""
+
+    weights: npt.NDArray[np.int64]
+    start: int
+    requantization: FastRequantization | ExactRequantization
+
+
+def patch_taps(run_bytes: int, runs: int) -> npt.NDArray[np.int64]:
+    """Which tap each int16 of a patch holds, shape (steps, 2); -1 for none. `steps` is even."""
+    pairs: list[tuple[int, int]] = []
+    for run in range(runs):
+        first = run * run_bytes
+        fours = run_bytes - run_bytes % 4
+        for tap in range(first, first + fours, 4):
+            pairs += [(tap, tap + 2), (tap + 1, tap + 3)]
+        rest = list(range(first + fours, first + run_bytes))
+        for position in range(0, len(rest), 2):
+            pairs.append((rest[position], (rest[position + 1 : position + 2] or [_NO_TAP])[0]))
+    if len(pairs) % 2:
+        pairs.append((_NO_TAP, _NO_TAP))
+    return np.array(pairs, dtype=np.int64)
+
+
+def conv_scratch_bytes(shape: ConvShape) -> int:
+    """Scratch of mcud_conv_s8: a tile of patches, and a run where patches touch padding."""
+    run = shape.k_w * shape.group_in_c
+    steps = len(patch_taps(run, shape.k_h))
+    return 4 * _TILE * steps + (0 if _gathers_inside(shape) else -(-run // 4) * 4)
+
+
+def _gathers_inside(shape: ConvShape) -> bool:
+    """No patch needs assembling: none leaves the map, and kernel rows are contiguous."""
+    padded = shape.pad_top or shape.pad_left or shape.pad_bottom or shape.pad_right
+    return not padded and shape.groups == 1 and (shape.dilation_w == 1 or shape.k_w == 1)
+
+
+def _tile_ends(shape: ConvShape) -> list[tuple[int, int]]:
+    """(y, x) of one past the last pixel of each tile, in the order that tiles are computed."""
+    if _is_run(shape):
+        pixels = shape.out_h * shape.out_w
+        ends = [min(p + _TILE, pixels) for p in range(0, pixels, _TILE)]
+        return [divmod(end, shape.out_w) for end in ends]
+    row = [min(x + _TILE, shape.out_w) for x in range(0, shape.out_w, _TILE)]
+    return [(y, x) for y in range(shape.out_h) for x in row]
+
+
+def _is_run(shape: ConvShape) -> bool:
+    """The kernel takes the whole map as one run of pixels."""
+    kernel = (shape.k_h, shape.k_w, shape.stride_h, shape.stride_w, shape.groups)
+    return kernel == (1, 1, 1, 1, 1) and shape.pad_top == shape.pad_left == 0
+
+
+def conv_max_distance(shape: ConvShape) -> int | None:
+    """The greatest safe output address - input address, all rows ascending. None: any.
+
+    A tile is written after its patches are read, so what is written up to the end of a tile must
+    lie below the first byte that any later tile reads. Groups are computed one after the other
+    within a row, each reading the row's input again.
+    """
+    row_bytes = shape.in_w * shape.in_c
+    y, x = np.mgrid[0 : shape.out_h, 0 : shape.out_w]
+    top = y * shape.stride_h - shape.pad_top
+    top = np.where(top < 0, top % shape.dilation_h, top)
+    left = x * shape.stride_w - shape.pad_left
+    left = np.where(left < 0, left % shape.dilation_w, left)
+    reads = (top * row_bytes + left * shape.in_c).ravel()
+    reads[((top >= shape.in_h) | (left >= shape.in_w)).ravel()] = shape.in_h * row_bytes
+    first_read_from = np.append(np.minimum.accumulate(reads[::-1])[::-1], shape.in_h * row_bytes)
+    best: int | None = None
+    pixels = shape.out_h * shape.out_w
+    for row, column in _tile_ends(shape):
+        end = row * shape.out_w + column
+        if shape.groups > 1:
+            following = row * shape.out_w
+            end = (row + 1) * shape.out_w
+        elif end == pixels:
+            continue
+        else:
+            following = end
+        distance = int(first_read_from[following]) - end * shape.out_c
+        best = distance if best is None else min(best, distance)
+    return best
+
+
+def _channel_sum(
+    weights: npt.NDArray[np.int64], bias: int, quantization: ConvQuantization, channel: int
+) -> ChannelSum:
+    low, high = -128 - quantization.input_zero_point, 127 - quantization.input_zero_point
+    positive, negative = int(weights[weights > 0].sum()), int(weights[weights < 0].sum())
+    return ChannelSum(
+        least=bias + positive * low + negative * high,
+        greatest=bias + positive * high + negative * low,
+        multiplier=quantization.multipliers[channel],
+        shift=quantization.shifts[channel],
+        zero_point=quantization.output_zero_point,
+        low=quantization.activation_min,
+        high=quantization.activation_max,
+    )
+
+
+def _start(weights: npt.NDArray[np.int64], bias: int, quantization: ConvQuantization) -> int:
+    return bias - quantization.input_zero_point * int(weights.sum())
+
+
+def _exact_channel(
+    weights: npt.NDArray[np.int64], bias: int, quantization: ConvQuantization, channel: int
+) -> _Channel | None:
+    known = _channel_sum(weights, bias, quantization, channel)
+    same = known.constant_output
+    if same is not None:
+        # 4 * (v - zero point) times 1/4 is v, whatever the weights were.
+        quarter = ExactRequantization(2 * (1 << 30) - (1 << 32), 1)
+        return _Channel(weights * 0, 4 * (same - quantization.output_zero_point), quarter)
+    exact = find_exact(known)
+    return None if exact is None else _Channel(weights, _start(weights, bias, quantization), exact)
+
+
+def _fast_channel(
+    weights: npt.NDArray[np.int64],
+    bias: int,
+    quantization: ConvQuantization,
+    channel: int,
+    scale_bits: int,
+) -> _Channel | None:
+    known = _channel_sum(weights, bias, quantization, channel)
+    if known.constant_output is not None:
+        weights, bias = weights * 0, 0
+    fast = find_fast(
+        known,
+        shift=_SHIFT_B + scale_bits,
+        scale_bits=scale_bits,
+        keep_clear=_FLAG_EXACT | _FLAG_SINGLE if scale_bits else 0,
+    )
+    return None if fast is None else _Channel(weights, _start(weights, bias, quantization), fast)
+
+
+def _pack_pair(
+    a: _Channel, b: _Channel, taps: npt.NDArray[np.int64], flags: int
+) -> npt.NDArray[np.uint32] | None:
+    """The words of one pair of channels; None when the weights of A and B do not share 16 bits."""
+    offset_a = offset_b = 0
+    if isinstance(a.requantization, FastRequantization):
+        offset_a = a.requantization.offset
+    if isinstance(b.requantization, FastRequantization):
+        offset_b = b.requantization.offset
+    start_b = b.start + offset_b
+    start_h = 256 * a.start + offset_a + start_b
+    halves = 256 * np.append(a.weights, 0)[taps] + np.append(b.weights, 0)[taps]
+    if halves.min() < -(1 << 15) or halves.max() >= 1 << 15:
+        return None
+    words = (halves[:, 0] & 0xFFFF) | (halves[:, 1] & 0xFFFF) << 16
+    constants = (*_constants(a.requantization, flags), *_constants(b.requantization, 0))
+    packed = (start_b, start_h, *words.tolist(), *constants)
+    return np.array([word & 0xFFFFFFFF for word in packed], dtype=np.uint32)
+
+
+def _constants(
+    requantization: FastRequantization | ExactRequantization, flags: int
+) -> tuple[int, int]:
+    if isinstance(requantization, FastRequantization):
+        return requantization.multiplier, requantization.addend | flags
+    return requantization.doubled, requantization.exponent | flags
+
+
+def pack_conv(
+    shape: ConvShape, quantization: ConvQuantization, weights: Int8Array, bias: Int32Array | None
+) -> npt.NDArray[np.int32] | None:
+    """The words that mcud_conv_s8 reads; None when its arithmetic cannot serve this layer.
+
+    `weights` are OHWI int8. Not served: real multipliers of 1/2 or more (unless the channel is
+    constant), channels whose sum needs more than 24 bits, and a weight of -128 beside a negative.
+    """
+    taps = patch_taps(shape.k_w * shape.group_in_c, shape.k_h)
+    flat = weights.reshape(shape.out_c, -1).astype(np.int64)
+    biases = [0] * shape.out_c if bias is None else [int(value) for value in bias]
+    per_group = shape.out_c // shape.groups
+    packed = []
+    for first in range(0, shape.out_c, per_group):
+        for channel in range(first, first + per_group, 2):
+            single = channel + 1 == first + per_group
+            words = _pack_channels(flat, biases, quantization, channel, single, taps)
+            if words is None:
+                return None
+            packed.append(words)
+    return np.concatenate(packed).view(np.int32)
+
+
+def _pack_channels(
+    flat: npt.NDArray[np.int64],
+    biases: list[int],
+    quantization: ConvQuantization,
+    channel: int,
+    single: bool,
+    taps: npt.NDArray[np.int64],
+) -> npt.NDArray[np.uint32] | None:
+    other = channel if single else channel + 1
+    known = _channel_sum(flat[channel], biases[channel], quantization, channel)
+    wide = max(abs(known.least), abs(known.greatest)) >= (1 << 23) - (1 << 9)
+    if wide and known.constant_output is None:
+        return None
+    a: _Channel | None = None
+    b: _Channel | None = None
+    flags = 0
+    if not single:
+        a = _fast_channel(flat[channel], biases[channel], quantization, channel, 8)
+        b = _fast_channel(flat[other], biases[other], quantization, other, 0)
+    if a is None or b is None:
+        a = _exact_channel(flat[channel], biases[channel], quantization, channel)
+        b = _exact_channel(flat[other], biases[other], quantization, other)
+        flags = _FLAG_EXACT | (_FLAG_SINGLE if single else 0)
+    if a is None or b is None:
+        return None
+    return _pack_pair(a, b, taps, flags)
+
+
+def conv_implementation(
+    shape: ConvShape,
+    quantization: ConvQuantization,
+    weights: Int8Array,
+    bias: Int32Array | None,
+    target: Target,
+) -> Implementation | None:
+    """CONV_2D with any groups, or None when this kernel cannot serve the layer on this core."""
+    if not target.core.dsp:
+        return None
+    packed = pack_conv(shape, quantization, weights, bias)
+    if packed is None:
+        return None
+    scratch = conv_scratch_bytes(shape)
+    taps = patch_taps(shape.k_w * shape.group_in_c, shape.k_h)
+    return Implementation(
+        kernel="mcud_conv_s8",
+        snippet=_CALL,
+        values={
+            "s": shape,
+            "q": quantization,
+            "steps": len(taps),
+            "clamp": int(quantization.activation_min > -128 or quantization.activation_max < 127),
+        },
+        constants=(Constant("packed", as_constant(packed, "int32"), "weights"),),
+        scratch_bytes=scratch,
+        overlaps=(OverlapRule(input=0, max_distance=conv_max_distance(shape)),),
+        sources=("kernels/conv_s8.c",),
+        headers=("conv_s8.h",),
+        reason="three pixels by two channels in registers",
+    )
