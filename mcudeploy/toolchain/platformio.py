@@ -99,6 +99,8 @@ def build(
     _trim(objects, _OBJECT_CACHE_BYTES)
     elf = elf_path(project, environment)
     if status != 0 or not elf.is_file():
+        # The one of an earlier build must not be taken for this one's.
+        elf.unlink(missing_ok=True)
         raise _explain(log, project, environment)
     return BuildResult(
         elf=elf,
@@ -151,11 +153,17 @@ _COMPILER_ERROR = re.compile(
     r"^(?P<file>[^\s:][^:\n]*):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: (?P<text>.*)$",
     re.MULTILINE,
 )
-_LINKER_ERROR = re.compile(
-    r"^.*?\bld(?:\.exe)?: (?:(?P<file>[^\s:][^:\n]*(?::[^:\n]*)?): )?"
-    r"(?P<text>[^\n]*(?:undefined reference|overflowed by|will not fit|cannot |multiple definition"
-    r"|syntax error|No such file|region )[^\n]*)$",
-    re.MULTILINE,
+# Ordered by what tells most: the linker first says which function or section it is at.
+_LINKER_ERRORS = (
+    re.compile(
+        r"^(?:.*?ld(?:\.exe)?: )?(?:(?P<where>[^\s:][^:\n]*(?::[^:\n]*)?): )?"
+        r"(?P<text>(?:undefined reference to|multiple definition of) [^\n]*)$",
+        re.MULTILINE,
+    ),
+    re.compile(r"(?P<where>)(?P<text>region [^\n]* overflowed by \d+ bytes)"),
+    re.compile(
+        r"^(?P<where>)[^\n]*\bld(?:\.exe)?: (?P<text>(?![^\n]*warning:)[^\n]*)$", re.MULTILINE
+    ),
 )
 
 
@@ -166,11 +174,12 @@ def _explain(log: str, project: Path, environment: str) -> BuildError:
     if match := _COMPILER_ERROR.search(log):
         problem = f"the firmware did not compile: {match['text']}"
         return BuildError(problem, where=f"{match['file']}:{match['line']}", mend=mend)
-    if match := _LINKER_ERROR.search(log):
-        problem = f"the firmware did not link: {match['text']}"
-        if "overflowed by" in match["text"] or "will not fit" in match["text"]:
-            mend = f"`mcudeploy fit` shows what fills the region; {mend}"
-        return BuildError(problem, where=match["file"] or "", mend=mend)
+    for pattern in _LINKER_ERRORS:
+        if match := pattern.search(log):
+            if "overflowed" in match["text"]:
+                mend = f"`mcudeploy fit` shows what fills the region; {mend}"
+            problem = f"the firmware did not link: {match['text']}"
+            return BuildError(problem, where=match["where"] or "", mend=mend)
     said = [line for line in log.splitlines() if line.strip() and not set(line) <= set("=-* ")]
     errors = [line for line in said if re.search(r"error", line, re.IGNORECASE)]
     return BuildError(f"PlatformIO failed: {(errors or said or ['no output'])[-1]}", mend=mend)
