@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A `Graph` under construction: operators as TFLite's converter writes them, values left out.
+
+Weights and biases are zeros of the right shape that share one byte, so that VGG-16 costs nothing.
+Scales are placeholders: 1/16 everywhere, but for the functions whose output scale TFLite fixes.
+Shapes, kinds, attributes and connections are real; nothing else is asked of a shape graph.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mcudeploy.graph.ir import NO_TENSOR, Graph, Operator, Quantization, Tensor
+
+_ACTIVATION = Quantization((1 / 16,), (0,))
+_CONSTANT = Quantization((1 / 128,), (0,))
+_FIXED = {
+    "TANH": Quantization((1 / 128,), (0,)),
+    "LOGISTIC": Quantization((1 / 256,), (-128,)),
+    "SOFTMAX": Quantization((1 / 256,), (-128,)),
+}
+_WEIGHT_SCALE = 1 / 128
+
+
+class GraphBuilder:
+    """Tensors and operators in execution order. Shapes have their batch of 1."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.tensors: list[Tensor] = []
+        self.operators: list[Operator] = []
+        self._constants: dict[tuple[Any, ...], int] = {}
+
+    def finish(self, source: int, output: int) -> Graph:
+        return Graph(
+            self.name, tuple(self.tensors), tuple(self.operators), (source,), (output,)
+        )
+
+    def activation(
+        self, name: str, shape: Sequence[int], quantization: Quantization | None = _ACTIVATION,
+        dtype: str = "int8",
+    ) -> int:  # fmt: skip
+        """A tensor that lives in RAM."""
+        self.tensors.append(Tensor(name, tuple(shape), dtype, quantization))
+        return len(self.tensors) - 1
+
+    def shape(self, tensor: int) -> tuple[int, ...]:
+        return self.tensors[tensor].shape
+
+    def weights(self, name: str, shape: Sequence[int], axis: int = 0) -> int:
+        """Int8 weights with one scale for each slice along `axis`."""
+        channels = shape[axis]
+        quantization = Quantization(
+            (_WEIGHT_SCALE,) * channels, (0,) * channels, axis if channels > 1 else None
+        )
+        return self._zeros(name, shape, "int8", quantization)
+
+    def bias(self, name: str, channels: int) -> int:
+        """Int32 biases with the scales that follow from input and weights."""
+        scale = _ACTIVATION.scale * _WEIGHT_SCALE
+        axis = 0 if channels > 1 else None
+        return self._zeros(
+            name, (channels,), "int32", Quantization((scale,) * channels, (0,) * channels, axis)
+        )
+
+    def constant(self, name: str, shape: Sequence[int]) -> int:
+        """An int8 constant that an elementwise operator reads."""
+        return self._zeros(name, shape, "int8", _CONSTANT)
+
+    def _zeros(self, name: str, shape: Sequence[int], dtype: str, q: Quantization) -> int:
+        data = np.broadcast_to(np.zeros((), dtype), tuple(shape))
+        self.tensors.append(Tensor(name, tuple(shape), dtype, q, data))
+        return len(self.tensors) - 1
+
+    def numbers(self, values: npt.ArrayLike) -> int:
+        """An int32 constant such as axes or a shape; equal ones share a tensor, as in TFLite."""
+        data = np.array(values, np.int32)
+        key = (data.shape, *data.ravel().tolist())
+        if key not in self._constants:
+            data.setflags(write=False)
+            name = f"constant_{len(self._constants)}"
+            self.tensors.append(Tensor(name, data.shape, "int32", None, data))
+            self._constants[key] = len(self.tensors) - 1
+        return self._constants[key]
+
+    def emit(
+        self, kind: str, inputs: Sequence[int], shape: Sequence[int], name: str, *,
+        dtype: str = "int8", version: int = 1, **attributes: Any,
+    ) -> int:  # fmt: skip
+        """One operator with one output."""
+        quantization = _FIXED.get(kind, _ACTIVATION) if dtype == "int8" else None
+        output = self.activation(name, shape, quantization, dtype)
+        self.operators.append(Operator(kind, tuple(inputs), (output,), attributes, version=version))
+        return output
+
+    def emit_many(
+        self, kind: str, inputs: Sequence[int], shapes: Sequence[Sequence[int]], name: str,
+        **attributes: Any,
+    ) -> tuple[int, ...]:  # fmt: skip
+        """One operator with several outputs, e.g. SPLIT."""
+        dtype = "int8"
+        outputs = tuple(
+            self.activation(f"{name}_{i}", shape, dtype=dtype) for i, shape in enumerate(shapes)
+        )
+        self.operators.append(Operator(kind, tuple(inputs), outputs, attributes))
+        return outputs
+
+    # Operators that several layers are made of.
+
+    def fully_connected(
+        self, x: int, shape: Sequence[int], name: str, *, weights: int, bias: int = NO_TENSOR,
+        fused: str = "NONE",
+    ) -> int:  # fmt: skip
+        """FULLY_CONNECTED over the last axis."""
+        return self.emit(
+            "FULLY_CONNECTED", (x, weights, bias), shape, name,
+            fused_activation_function=fused, weights_format="DEFAULT",
+            keep_num_dims=len(shape) > 2, asymmetric_quantize_inputs=False,
+            quantized_bias_type="float32",
+        )  # fmt: skip
+
+    def reshape(self, x: int, shape: Sequence[int], name: str) -> int:
+        if math.prod(shape) != self.tensors[x].elements:
+            raise ValueError(f"{name}: {self.shape(x)} does not reshape to {tuple(shape)}")
+        return self.emit("RESHAPE", (x, self.numbers(shape)), shape, name, new_shape=())
+
+    def transpose(self, x: int, axes: Sequence[int], name: str) -> int:
+        shape = tuple(self.shape(x)[a] for a in axes)
+        return self.emit("TRANSPOSE", (x, self.numbers(axes)), shape, name)
+
+    def add(self, x: int, y: int, name: str, fused: str = "NONE") -> int:
+        shape = np.broadcast_shapes(self.shape(x), self.shape(y))
+        return self.emit(
+            "ADD", (x, y), shape, name, fused_activation_function=fused, pot_scale_int16=True
+        )
+
+    def multiply(self, x: int, y: int, name: str) -> int:
+        shape = np.broadcast_shapes(self.shape(x), self.shape(y))
+        return self.emit("MUL", (x, y), shape, name, fused_activation_function="NONE")
+
+    def unary(self, kind: str, x: int, name: str) -> int:
+        return self.emit(kind, (x,), self.shape(x), name)
+
+    def mean(self, x: int, axes: int | Sequence[int], shape: Sequence[int], name: str) -> int:
+        keep = len(shape) == len(self.shape(x))
+        return self.emit("MEAN", (x, self.numbers(axes)), shape, name, keep_dims=keep)
+
+    def batch_matmul(self, x: int, y: int, name: str, adj_y: bool = False) -> int:
+        columns = self.shape(y)[-2 if adj_y else -1]
+        shape = (*self.shape(x)[:-1], columns)
+        return self.emit(
+            "BATCH_MATMUL", (x, y), shape, name, adj_x=False, adj_y=adj_y,
+            asymmetric_quantize_inputs=False,
+        )  # fmt: skip
