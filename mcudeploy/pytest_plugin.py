@@ -76,12 +76,12 @@ class EmulatedModel:
 
     def sample_inputs(self, count: int = 5, seed: int = 0) -> list[tuple[Array, ...]]:
         """The extremes and `count` random inputs, as stored values."""
-        from mcudeploy.frontend.reference import test_inputs
+        from mcudeploy.frontend.reference import sample_inputs
         from mcudeploy.frontend.tflite import read_tflite
         from mcudeploy.testing import read_model
 
         graph = read_tflite(read_model(self.project), self.manifest.model_name)
-        return list(test_inputs(graph, count, seed))
+        return list(sample_inputs(graph, count, seed))
 
     def verify(self, inputs: Sequence[Sequence[Array]]) -> Verdict:
         """Compare every operator's output over `inputs` with golden."""

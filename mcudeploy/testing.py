@@ -18,7 +18,7 @@ from mcudeploy.api import Tested
 from mcudeploy.codegen.manifest import EdgeRecord, Manifest, read_manifest
 from mcudeploy.errors import InputError, ToolError
 from mcudeploy.frontend.calibration import read_arrays
-from mcudeploy.frontend.reference import test_inputs
+from mcudeploy.frontend.reference import sample_inputs
 from mcudeploy.frontend.tflite import read_tflite
 from mcudeploy.toolchain.platformio import elf_path
 from mcudeploy.verify import Verdict, verify
@@ -40,7 +40,7 @@ def test_project(
     manifest = read_manifest(project)
     elf = built_firmware(project)
     model = read_model(project)
-    inputs = list(test_inputs(read_tflite(model, manifest.model_name), random, seed))
+    inputs = list(sample_inputs(read_tflite(model, manifest.model_name), random, seed))
     if data is not None:
         inputs += user_inputs(Path(data), manifest)
     verdicts: list[Verdict] = []

@@ -13,7 +13,7 @@ from tflite_builder import ModelBuilder, one_operator
 
 from mcudeploy.errors import ToolError
 from mcudeploy.frontend import reference
-from mcudeploy.frontend.reference import Reference, golden_unavailable, run_golden, test_inputs
+from mcudeploy.frontend.reference import Reference, golden_unavailable, run_golden, sample_inputs
 from mcudeploy.frontend.tflite import read_tflite
 
 MODELS = os.environ.get("MCUDEPLOY_MODELS")
@@ -177,11 +177,11 @@ def test_elsewhere_than_on_linux_x86_64_the_error_says_so(monkeypatch: pytest.Mo
 
 def test_inputs_begin_with_the_extremes_and_are_the_same_for_a_seed():
     graph = read_tflite(tanh_model(), "net")
-    inputs = test_inputs(graph, 4, seed=7)
+    inputs = sample_inputs(graph, 4, seed=7)
     assert len(inputs) == 7
     assert [int(i[0].min()) for i in inputs[:3]] == [-128, 127, 3]
     assert all(i[0].min() == i[0].max() for i in inputs[:3])
-    for once, again in zip(inputs, test_inputs(graph, 4, seed=7), strict=True):
+    for once, again in zip(inputs, sample_inputs(graph, 4, seed=7), strict=True):
         np.testing.assert_array_equal(once[0], again[0])
     assert (inputs[3][0] != inputs[4][0]).any()
 
@@ -192,7 +192,7 @@ def test_inputs_of_a_float_edge_cover_what_it_quantizes_to():
     y = builder.tensor((1, 64), scale=0.5, zero_point=-10)
     builder.operator("QUANTIZE", [x], y)
     builder.operator("RELU", [y], builder.tensor((1, 64), scale=0.5, zero_point=-10))
-    inputs = test_inputs(read_tflite(builder.build([2]), "net"), 3, seed=1)
+    inputs = sample_inputs(read_tflite(builder.build([2]), "net"), 3, seed=1)
     assert inputs[0][0].dtype == np.float32
     assert inputs[0][0].max() < 0.5 * (-128 + 10) and inputs[1][0].min() > 0.5 * (127 + 10)
 
@@ -204,7 +204,7 @@ def test_a_published_model_runs_with_all_its_intermediates():
     model = (Path(MODELS) / "kws_ref_model.tflite").read_bytes()
     graph = read_tflite(model, "kws")
     groups = [operator.outputs for operator in graph.operators]
-    run = run_golden(model, test_inputs(graph, 3, seed=0), checksums=groups, compare=graph)
+    run = run_golden(model, sample_inputs(graph, 3, seed=0), checksums=groups, compare=graph)
     assert not run.fallbacks
     assert run.desktop is not None and run.desktop.largest_difference == 0
     assert all(len(i.checksums) == len(groups) for i in run.inferences)

@@ -290,7 +290,7 @@ def _compare(
     return DesktopComparison(largest, differing, source)
 
 
-def test_inputs(graph: Graph, count: int, seed: int) -> list[tuple[Array, ...]]:
+def sample_inputs(graph: Graph, count: int, seed: int) -> list[tuple[Array, ...]]:
     """All least, all greatest, all zero point, then `count` random inputs, each a tuple of arrays.
 
     Random values cover the stored range evenly; a float input covers the range of the QUANTIZE
@@ -304,9 +304,6 @@ def test_inputs(graph: Graph, count: int, seed: int) -> list[tuple[Array, ...]]:
     ]
     drawn = [tuple(_random(graph, index, random) for index in graph.inputs) for _ in range(count)]
     return extremes + drawn
-
-
-test_inputs.__test__ = False  # type: ignore[attr-defined]
 
 
 def _range(graph: Graph, index: int) -> tuple[float, float, float]:
