@@ -127,7 +127,10 @@ def evaluate(
     specs = list(inputs) if inputs is not None else [_spec(graph.tensor(i)) for i in graph.inputs]
     samples, labels, available = _read(path, specs, scaling)
     golden = golden_unavailable() is None
-    run = _Run(graph, read_tflite(float_tflite, "the float network") if float_tflite else None)
+    exact_graph = None
+    if float_tflite is not None:
+        exact_graph = read_tflite(float_tflite, "the float network", deployable=False)
+    run = _Run(graph, exact_graph)
     with ExitStack() as stack:
         quantized = stack.enter_context(Reference(tflite, "golden" if golden else "desktop"))
         exact = stack.enter_context(Reference(float_tflite, "desktop")) if float_tflite else None

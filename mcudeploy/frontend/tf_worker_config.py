@@ -86,6 +86,13 @@ def _check_node(node: dict[str, Any], layer: str, name: str) -> None:
             where=f"{name}, layer {layer!r} (Lambda)",
             mend=_EXPORT,
         )
+    if kind == "QuantizedDTypePolicy":
+        raise UnsupportedModelError(
+            "the model was quantized by Keras' own model.quantize(), which keeps no ranges of "
+            "activations",
+            where=where,
+            mend="give the model as it was before model.quantize()",
+        )
     module = node.get("module")
     registered = node.get("registered_name")
     custom = isinstance(registered, str) and ">" in registered

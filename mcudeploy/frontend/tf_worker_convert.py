@@ -32,6 +32,8 @@ def export(loaded: Loaded, folder: Path, report: Reporter) -> Path:
     report.phase("trace", "fixing the batch to 1")
     try:
         _save(loaded, folder)
+    except McudeployError:
+        raise
     except Exception as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise UnsupportedModelError(
@@ -65,7 +67,24 @@ def _save(loaded: Loaded, folder: Path) -> None:
     module.keep = loaded.keep
     module.serve = tf.function(serve, autograph=False)
     concrete = module.serve.get_concrete_function(**specs)
+    _check_loops(concrete, loaded.name)
     tf.saved_model.save(module, str(folder), signatures=concrete)
+
+
+def _check_loops(concrete: Any, name: str) -> None:
+    """Refuse loops here: the converter crashes when it quantizes them."""
+    definition = concrete.graph.as_graph_def()
+    nodes = list(definition.node)
+    for function in definition.library.function:
+        nodes += function.node_def
+    for node in nodes:
+        if node.op in ("While", "StatelessWhile"):
+            raise UnsupportedModelError(
+                "the model holds a loop, which the converter cannot quantize",
+                where=f"{name}, operation {node.name!r}",
+                mend="build recurrent layers with unroll=True; of LSTM, GRU and SimpleRNN give the "
+                ".keras or .h5 file instead of a SavedModel, and they are unrolled for you",
+            )
 
 
 def to_int8(loaded: Loaded, saved: Path, samples: Samples | None, report: Reporter) -> bytes:
@@ -143,7 +162,7 @@ def in_order(tflite: bytes, inputs: list[str]) -> bytes:
 
 def check(tflite: bytes, loaded: Loaded, *, strict: bool) -> list[str]:
     """Warnings about ranges that cannot be right; errors instead when `strict`."""
-    graph = read_tflite(tflite, loaded.name)
+    graph = read_tflite(tflite, loaded.name, deployable=False)
     for operator in graph.operators:
         for index in operator.outputs:
             tensor = graph.tensor(index)
@@ -169,7 +188,7 @@ def check(tflite: bytes, loaded: Loaded, *, strict: bool) -> list[str]:
 
 def describe_float_islands(tflite: bytes) -> list[str]:
     """A note on the operators that the converter left in float."""
-    graph = read_tflite(tflite, "model")
+    graph = read_tflite(tflite, "model", deployable=False)
     kinds = sorted(
         {
             operator.kind
@@ -258,11 +277,15 @@ def _refused(error: Exception, loaded: Loaded, folder: Path, report: Reporter) -
 
 def _reason(text: str) -> str:
     """What the converter's pages of output come to."""
-    missing = sorted(set(re.findall(r"'(tf\.\w+)' op is neither", text)))
-    listed = re.search(r"ops?:? ?\n?\s*Custom ops: ([\w, ]+)|TF Select ops: ([\w, ]+)", text)
-    if listed and not missing:
-        missing = [f"tf.{op.strip()}" for op in (listed.group(1) or listed.group(2)).split(",")]
+    missing = set(re.findall(r"'(tf\.\w+)' op is neither", text))
+    for listed in re.findall(r"(?:Custom|TF Select) ops: ([\w, ]+)", text):
+        missing |= {f"tf.{op.strip()}" for op in listed.split(",")}
     if missing:
-        return f"TFLite has no operator for {', '.join(missing)}"
+        return f"TFLite has no operator for {', '.join(sorted(missing))}"
+    complaint = re.search(r"error: (?!loc\()(?:'[\w.]+' op )?[^\n]{1,300}", text)
+    place = re.search(r'"([^"@]+)@__inference', text)
+    if complaint or place:
+        said = complaint.group(0)[7:] if complaint else "it fails"
+        return f"{said} at {place.group(1)}" if place else said
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return (lines or ["no reason given"])[0][:300]

@@ -44,9 +44,10 @@ class _OperatorCode:
     version: int
 
 
-def read_tflite(data: bytes, name: str) -> Graph:
+def read_tflite(data: bytes, name: str, *, deployable: bool = True) -> Graph:
     """The network of a .tflite file; `name` is what messages and the graph call it.
 
+    With `deployable` off a float network and its like are read too, to be compared or examined.
     Raises InputError when `data` is no well-formed .tflite file, UnsupportedModelError when it is
     one that cannot be deployed (float, hybrid, 16x8, control flow, custom operators, ...).
     """
@@ -58,7 +59,7 @@ def read_tflite(data: bytes, name: str) -> Graph:
             where=name,
             mend="give an int8 .tflite file, or the Keras model that it is made from",
         )
-    return _Reader(FlatBuffer(data, name), name).read()
+    return _Reader(FlatBuffer(data, name), name).read(deployable)
 
 
 class _Reader:
@@ -70,7 +71,7 @@ class _Reader:
         self.open: dict[int, tuple[int, ...]] = {}
         self.sparse: set[int] = set()
 
-    def read(self) -> Graph:
+    def read(self, deployable: bool) -> Graph:
         model = self.buffer.root()
         version = model.scalar(0, "I")
         if version != _SCHEMA_VERSION:
@@ -93,8 +94,9 @@ class _Reader:
         graph = Graph(self.name, tensors, operators, inputs, outputs)
         self._check_order(graph)
         graph, dynamic = close_shapes(graph, self.open)
-        check_supported(graph, len(subgraphs), dynamic, frozenset(self.sparse))
-        self._check_quantization(graph)
+        if deployable:
+            check_supported(graph, len(subgraphs), dynamic, frozenset(self.sparse))
+            self._check_quantization(graph)
         return graph
 
     def _bytes_of(self, table: Table) -> npt.NDArray[np.uint8]:
