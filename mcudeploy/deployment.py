@@ -87,7 +87,9 @@ def _limited(memory: list[MemoryRegion], kind: str, size: int) -> list[MemoryReg
 
 
 @dataclass(frozen=True)
-class _Loaded:
+class LoadedModel:
+    """An int8 .tflite and what is known of its making."""
+
     model: bytes
     notes: tuple[str, ...] = ()
     calibration: Mapping[str, Any] | None = None
@@ -96,7 +98,7 @@ class _Loaded:
 
 def load_model(
     path: Path, options: Options, *, allow_synthetic: bool, progress: Progress | None = None
-) -> _Loaded:
+) -> LoadedModel:
     """The int8 .tflite of a model file: read as it is, or quantized from Keras.
 
     `allow_synthetic` is for commands that need sizes alone. Raises McudeployError.
@@ -121,12 +123,12 @@ def load_model(
             "calibrated on synthetic input: the sizes hold, the accuracy is unknown "
             "(give --calibration DATA for a network to use)"
         )
-    return _Loaded(
+    return LoadedModel(
         quantized.tflite, tuple(notes), quantized.calibration.to_json(), quantized.evaluation
     )
 
 
-def _load_tflite(path: Path, options: Options, progress: Progress | None) -> _Loaded:
+def _load_tflite(path: Path, options: Options, progress: Progress | None) -> LoadedModel:
     try:
         model = path.read_bytes()
     except OSError as error:
@@ -138,10 +140,10 @@ def _load_tflite(path: Path, options: Options, progress: Progress | None) -> _Lo
             mend="leave --calibration out, or give the Keras model",
         )
     if options.evaluate is None:
-        return _Loaded(model)
+        return LoadedModel(model)
     from mcudeploy.frontend.evaluate import evaluate
 
-    return _Loaded(
+    return LoadedModel(
         model,
         evaluation=evaluate(model, options.evaluate, scaling=options.scaling, progress=progress),
     )
@@ -161,16 +163,13 @@ def deploy_plan(
     """
     chosen = choose_board(board, options)
     loaded = load_model(path, options, allow_synthetic=allow_synthetic, progress=progress)
-    name = path.stem
-    read = read_tflite(loaded.model, path.name)
-    return plan_graph(read, loaded, name, chosen, options)
+    return plan_model(loaded, path.name, chosen, options)
 
 
-def plan_graph(
-    read: Graph, loaded: _Loaded, name: str, board: Board, options: Options
-) -> Deployment:
-    """The part of `deploy_plan` after loading."""
-    graph = run_passes(read, options.disabled_passes)
+def plan_model(loaded: LoadedModel, name: str, board: Board, options: Options) -> Deployment:
+    """The part of `deploy_plan` after loading; `name` is the model's file name."""
+    graph = run_passes(read_tflite(loaded.model, name), options.disabled_passes)
+    name = Path(name).stem
     check_operators(graph)
     target = Target(board.core, options.kernels, options.optimize)
     choices = candidates(graph, target)

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The project folder: the model's C, the kernels it needs, runtime, drivers and build files.
+
+What is not generated is copied from `firmware/` as it is; from CMSIS-NN only the files that the
+called functions reach, with its notice. The same model, board and options give the same bytes.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mcudeploy import __version__
+from mcudeploy.board import Board
+from mcudeploy.budget import STACK_RESERVE_BYTES
+from mcudeploy.codegen.c_source import array_elements, comment_text
+from mcudeploy.codegen.manifest import MANIFEST_NAME, Manifest, make_manifest
+from mcudeploy.codegen.model import ModelSource, environment, render_model
+from mcudeploy.codegen.output import sha256, with_hashes, write_project
+from mcudeploy.deployment import Deployment
+from mcudeploy.frontend.reference import Reference, golden_unavailable, sample_inputs
+from mcudeploy.resources import resource_folder
+
+_INCLUDE = re.compile(r'^#include "([\w.]+)"', re.MULTILINE)
+_OPTIMIZE_FLAG = "-O2"
+
+
+@dataclass(frozen=True, eq=False)
+class SelfTest:
+    """One inference that the firmware checks when it boots; `crc` is over all outputs in turn."""
+
+    inputs: tuple[npt.NDArray[Any], ...]
+    crc: int
+
+
+def generate_project(
+    deployment: Deployment,
+    folder: Path,
+    *,
+    library: Mapping[str, bytes],
+    labels: tuple[str, ...] = (),
+) -> Manifest:
+    """Write the project of a deployment; `library` are CMSIS-NN's files by their paths."""
+    board = deployment.plan.board
+    source = ModelSource(deployment.plan, deployment.name, labels)
+    files: dict[str, bytes] = {"model.tflite": deployment.model}
+    for name, text in render_model(source).items():
+        files[f"lib/model/{name}"] = text.encode()
+    files |= kernel_files(i for p in deployment.plan.implementations for i in p.sources)
+    files |= {f"lib/cmsis_nn/{name}": content for name, content in library.items()}
+    files |= _runtime(board)
+    files |= _rendered(deployment, labels, has_library=bool(library))
+    manifest = make_manifest(
+        deployment.plan,
+        deployment.report,
+        deployment.target,
+        model_sha256=sha256(deployment.model),
+        calibration=deployment.calibration,
+        labels=labels,
+        passes_disabled=deployment.options.disabled_passes,
+    )
+    files[MANIFEST_NAME] = with_hashes(manifest, files)
+    write_project(folder, files)
+    return Manifest.model_validate_json(files[MANIFEST_NAME])
+
+
+def kernel_files(sources: Iterable[str]) -> dict[str, bytes]:
+    """Our kernels that are used, with the headers that they include."""
+    firmware = resource_folder("firmware")
+    waiting = [source for source in sources if not source.startswith("cmsis-nn:")]
+    files: dict[str, bytes] = {}
+    while waiting:
+        path = firmware / waiting.pop()
+        name = f"lib/kernels/{path.name}"
+        if name in files:
+            continue
+        files[name] = path.read_bytes()
+        beside = [path.with_suffix(".h").name, *_INCLUDE.findall(files[name].decode())]
+        waiting += [f"kernels/{h}" for h in beside if (path.parent / h).is_file()]
+    return files
+
+
+def _runtime(board: Board) -> dict[str, bytes]:
+    """Start-up, link and main, and the drivers that the board names."""
+    firmware = resource_folder("firmware")
+    files: dict[str, bytes] = {}
+    for path in sorted((firmware / "runtime").glob("*.[chS]")):
+        target = "src" if path.name == "main.c" else "lib/runtime"
+        files[f"{target}/{path.name}"] = path.read_bytes()
+    for path in sorted((firmware / "drivers").glob("*.[chS]")):
+        if path.suffix == ".h" or path.stem in board.driver_files:
+            files[f"lib/drivers/{path.name}"] = path.read_bytes()
+    return files
+
+
+def _self_test(deployment: Deployment) -> SelfTest | None:
+    """The golden answer to one random input; None where golden cannot run."""
+    if golden_unavailable() is not None:
+        return None
+    inputs = sample_inputs(deployment.graph, 1, seed=0)[-1]
+    with Reference(deployment.model) as golden:
+        outputs = golden.infer(inputs).outputs
+    return SelfTest(inputs, zlib.crc32(b"".join(o.tobytes() for o in outputs)))
+
+
+def _rendered(
+    deployment: Deployment, labels: tuple[str, ...], *, has_library: bool
+) -> dict[str, bytes]:
+    """Every file that comes from a template of `templates/project`."""
+    board, graph = deployment.plan.board, deployment.graph
+    test = _self_test(deployment)
+    context: dict[str, Any] = {
+        "version": __version__,
+        "board": board,
+        "title": comment_text(deployment.name),
+        "project_name": comment_text(deployment.name),
+        "optimize": _OPTIMIZE_FLAG,
+        "stack_reserve": STACK_RESERVE_BYTES,
+        "max_instructions": None,
+        "has_library": has_library,
+        "labels": labels,
+        "input_text": str(graph.tensors[graph.inputs[0]]).split(" ", 1)[1],
+        "output_text": str(graph.tensors[graph.outputs[0]]).split(" ", 1)[1],
+        "arena_text": ", ".join(f"{n:,} bytes of {r}" for r, n in deployment.plan.arenas.items()),
+        "selftest_inputs": [_bytes_text(values) for values in test.inputs] if test else [],
+        "selftest_crc": test.crc if test else 0,
+    }
+    env = environment()
+    folder = resource_folder("templates") / "project"
+    files = {}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        name = path.relative_to(folder).as_posix()
+        if path.suffix == ".j2":
+            text = env.get_template(f"project/{name}").render(context)
+            files[_target_name(name.removesuffix(".j2"), board)] = text.encode()
+        else:
+            files[name] = path.read_bytes()
+    return files
+
+
+def _target_name(name: str, board: Board) -> str:
+    if name in ("board_config.h", "selftest.c"):
+        return f"lib/runtime/{name}"
+    return name.replace("NAME", board.name).replace("gitignore", ".gitignore")
+
+
+def _bytes_text(values: npt.NDArray[Any]) -> dict[str, Any]:
+    raw = np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
+    return {"bytes": raw.size, "initializers": array_elements(raw)}
