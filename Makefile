@@ -26,9 +26,9 @@ setup: .venv/.ready
 	@scripts/setup.sh
 
 demo: setup
-	$(PYTHON_IN_VENV) examples/train_lenet.py --out $(OUT)/lenet
+	$(PYTHON_IN_VENV) examples/train_lenet.py $(OUT)/lenet
 	.venv/bin/mcudeploy deploy $(OUT)/lenet/lenet.h5 --board stm32f469 \
-	    --calibration $(OUT)/lenet/calibration.npz --evaluate $(OUT)/lenet/test.npz \
+	    --calibration $(OUT)/lenet/calibration.npz --evaluate $(OUT)/lenet/digits.npz \
 	    -o $(OUT)/lenet/firmware
 
 test: lint pytest
