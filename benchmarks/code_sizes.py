@@ -23,7 +23,9 @@ from mcudeploy.toolchain import cmsis_nn
 
 TABLE = Path(__file__).parent.parent / "mcudeploy/operators/code_sizes.json"
 FLAGS = ["-std=c99", "-O2", "-ffunction-sections", "-fdata-sections"]
-_FUNCTION = re.compile(r"^(?:__attribute__\(\(\w+\)\)\s+)?(?:void|u?int\d*(?:_t)?)\s+(mcud_\w+)\(", re.M)
+_FUNCTION = re.compile(
+    r"^(?:__attribute__\(\(\w+\)\)\s+)?(?:void|u?int\d*(?:_t)?)\s+(mcud_\w+)\(", re.M
+)
 
 
 def linked_bytes(core: Core, sources: list[Path], entries: list[str], includes: list[Path]) -> int:

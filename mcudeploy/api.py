@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the commands do, as functions: one per command, values in, values out.
 
-    import mcudeploy
-    report = mcudeploy.fit("lenet.h5", "stm32f469")
-    project = mcudeploy.generate("lenet.h5", "stm32f469", "firmware", calibration="train.npz")
-    mcudeploy.build(project.folder)
-    assert mcudeploy.test(project.folder).passed
+import mcudeploy
+report = mcudeploy.fit("lenet.h5", "stm32f469")
+project = mcudeploy.generate("lenet.h5", "stm32f469", "firmware", calibration="train.npz")
+mcudeploy.build(project.folder)
+assert mcudeploy.test(project.folder).passed
 """
 
 from __future__ import annotations
@@ -268,9 +268,7 @@ def deploy(
     **overrides: Any,
 ) -> Deployed:
     """generate, build and test; a model that does not fit is generated, so that one can look."""
-    project = generate(
-        model, board, output, options, labels=labels, progress=progress, **overrides
-    )
+    project = generate(model, board, output, options, labels=labels, progress=progress, **overrides)
     if not project.deployment.report.fits:
         return Deployed(project)
     built = build(project.folder, progress=progress)

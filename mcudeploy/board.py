@@ -50,6 +50,8 @@ class Core(_Value):
     mve: bool
     dwt: bool
     """Has the DWT cycle counter (ARMv7-M and ARMv8-M main line)."""
+    caches: bool
+    """Has instruction and data caches, which start-up enables."""
     unicorn_model: str | None
 
     @property
@@ -59,7 +61,15 @@ class Core(_Value):
 
 
 def _core(
-    name: str, flags: str, *, dsp: bool, fpu: bool, mve: bool, dwt: bool, unicorn: str | None
+    name: str,
+    flags: str,
+    *,
+    dsp: bool,
+    fpu: bool,
+    mve: bool,
+    dwt: bool,
+    unicorn: str | None,
+    caches: bool = False,
 ) -> Core:
     return Core(
         name=name,
@@ -68,6 +78,7 @@ def _core(
         fpu=fpu,
         mve=mve,
         dwt=dwt,
+        caches=caches,
         unicorn_model=unicorn,
     )
 
@@ -89,13 +100,15 @@ CORES: dict[str, Core] = {
         _core("cortex-m4f", _M4F,
               dsp=True, fpu=True, mve=False, dwt=True, unicorn="UC_CPU_ARM_CORTEX_M4"),
         _core("cortex-m7", _M7SP,
-              dsp=True, fpu=True, mve=False, dwt=True, unicorn="UC_CPU_ARM_CORTEX_M7"),
+              dsp=True, fpu=True, mve=False, dwt=True, caches=True,
+              unicorn="UC_CPU_ARM_CORTEX_M7"),
         _core("cortex-m7d", _M7F,
-              dsp=True, fpu=True, mve=False, dwt=True, unicorn="UC_CPU_ARM_CORTEX_M7"),
+              dsp=True, fpu=True, mve=False, dwt=True, caches=True,
+              unicorn="UC_CPU_ARM_CORTEX_M7"),
         _core("cortex-m33", _M33F,
               dsp=True, fpu=True, mve=False, dwt=True, unicorn="UC_CPU_ARM_CORTEX_M33"),
         _core("cortex-m55", _M55,
-              dsp=True, fpu=True, mve=True, dwt=True, unicorn=None),
+              dsp=True, fpu=True, mve=True, dwt=True, caches=True, unicorn=None),
     )
 }  # fmt: skip
 
@@ -186,9 +199,14 @@ class Board(_Value):
     def core(self) -> Core:
         return CORES[self.core_name]
 
-    def regions(self, kind: Literal["flash", "ram"], *, external: bool = False) -> tuple[
-        MemoryRegion, ...
-    ]:
+    @property
+    def driver_files(self) -> tuple[str, ...]:
+        """The C files of `firmware/drivers/` that the board's firmware is built from, sorted."""
+        return tuple(sorted({"cycle_counter.c", f"{self.clock.driver}.c", f"{self.uart.driver}.c"}))
+
+    def regions(
+        self, kind: Literal["flash", "ram"], *, external: bool = False
+    ) -> tuple[MemoryRegion, ...]:
         """The regions of a kind in the file's order: the first is where code or data go."""
         return tuple(r for r in self.memory if r.kind == kind and (external or not r.external))
 

@@ -91,9 +91,7 @@ Evaluate = Annotated[
 KernelChoice = Annotated[
     Kernels, typer.Option("--kernels", help="Whose kernels: the fastest that fit, or CMSIS-NN's.")
 ]
-Optimization = Annotated[
-    Optimize, typer.Option("--optimize", help="What kernels are chosen for.")
-]
+Optimization = Annotated[Optimize, typer.Option("--optimize", help="What kernels are chosen for.")]
 DisabledPasses = Annotated[
     list[str] | None,
     typer.Option("--disable-pass", metavar="PASS", help="Leave a graph rewrite out (repeatable)."),
@@ -113,9 +111,7 @@ Labels = Annotated[
     Path | None,
     typer.Option("--labels", metavar="FILE", help="A text file with one class name per line."),
 ]
-AsJson = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object and nothing else.")
-]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 EmulatorName = Annotated[
     str, typer.Option("--emulator", "-e", help="unicorn, qemu, renode, or all that are installed.")
 ]

@@ -62,9 +62,7 @@ def test_project(
                 progress(f"{name}: inference {done} of {of}")
 
         with chosen.start(elf, manifest.board_record) as session:
-            verdicts.append(
-                verify(manifest, model, session, inputs, emulator=name, progress=told)
-            )
+            verdicts.append(verify(manifest, model, session, inputs, emulator=name, progress=told))
     own = _project_tests(project, verdicts[0].emulator, progress) if verdicts else None
     return Tested(manifest, tuple(verdicts), own, tuple(skipped))
 

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mcudeploy.codegen.manifest import Manifest, OperatorRecord
-from mcudeploy.emulator.base import Session
 from mcudeploy.frontend.reference import Reference, ReferenceInference
+
+if TYPE_CHECKING:
+    from mcudeploy.emulator.base import Session
 
 Array = npt.NDArray[Any]
 

@@ -19,7 +19,7 @@ from mcudeploy.codegen.manifest import MANIFEST_NAME
 from mcudeploy.codegen.output import write_file, write_project
 from mcudeploy.errors import InputError
 
-NASTY = ['*/ int x; /*', '"; system("ls");//', "a\nb", "../../etc", "??/", "ü" * 99, "", "int"]
+NASTY = ["*/ int x; /*", '"; system("ls");//', "a\nb", "../../etc", "??/", "ü" * 99, "", "int"]
 
 
 @pytest.mark.parametrize("name", NASTY)
@@ -52,7 +52,6 @@ def test_every_integer_of_an_array_reads_back(values):
     text = array_elements(np.array(values, np.int32)).replace("INT32_MIN", str(-(2**31)))
     assert [int(word) for word in text.split(",") if word.strip()] == values
     assert all(len(line) <= 100 for line in text.splitlines())
-
 
 
 def test_a_folder_with_something_else_is_refused_and_untouched(tmp_path):

@@ -34,10 +34,10 @@ _OPTIMIZE_FLAG = "-O2"
 
 @dataclass(frozen=True, eq=False)
 class SelfTest:
-    """One inference that the firmware checks when it boots; `crc` is over all outputs in turn."""
+    """One inference that the firmware checks when it boots: inputs, and each output's CRC-32."""
 
-    inputs: tuple[npt.NDArray[Any], ...]
-    crc: int
+    inputs: tuple[npt.NDArray[Any], ...] = ()
+    crcs: tuple[int, ...] = ()
 
 
 def generate_project(
@@ -94,20 +94,21 @@ def _runtime(board: Board) -> dict[str, bytes]:
     for path in sorted((firmware / "runtime").glob("*.[chS]")):
         target = "src" if path.name == "main.c" else "lib/runtime"
         files[f"{target}/{path.name}"] = path.read_bytes()
+    drivers = {board.clock.driver, board.uart.driver, "cycle_counter"}
     for path in sorted((firmware / "drivers").glob("*.[chS]")):
-        if path.suffix == ".h" or path.stem in board.driver_files:
+        if path.suffix == ".h" or path.stem in drivers:
             files[f"lib/drivers/{path.name}"] = path.read_bytes()
     return files
 
 
-def _self_test(deployment: Deployment) -> SelfTest | None:
-    """The golden answer to one random input; None where golden cannot run."""
+def _self_test(deployment: Deployment) -> SelfTest:
+    """The golden answer to one random input; empty where golden cannot run."""
     if golden_unavailable() is not None:
-        return None
+        return SelfTest()
     inputs = sample_inputs(deployment.graph, 1, seed=0)[-1]
     with Reference(deployment.model) as golden:
         outputs = golden.infer(inputs).outputs
-    return SelfTest(inputs, zlib.crc32(b"".join(o.tobytes() for o in outputs)))
+    return SelfTest(inputs, tuple(zlib.crc32(output.tobytes()) for output in outputs))
 
 
 def _rendered(
@@ -122,15 +123,16 @@ def _rendered(
         "title": comment_text(deployment.name),
         "project_name": comment_text(deployment.name),
         "optimize": _OPTIMIZE_FLAG,
-        "stack_reserve": STACK_RESERVE_BYTES,
+        "stack_bytes": STACK_RESERVE_BYTES,
+        "model_sha256": sha256(deployment.model),
         "max_instructions": None,
         "has_library": has_library,
         "labels": labels,
         "input_text": str(graph.tensors[graph.inputs[0]]).split(" ", 1)[1],
         "output_text": str(graph.tensors[graph.outputs[0]]).split(" ", 1)[1],
         "arena_text": ", ".join(f"{n:,} bytes of {r}" for r, n in deployment.plan.arenas.items()),
-        "selftest_inputs": [_bytes_text(values) for values in test.inputs] if test else [],
-        "selftest_crc": test.crc if test else 0,
+        "selftest_inputs": [_bytes_text(values) for values in test.inputs],
+        "selftest_crcs": test.crcs,
     }
     env = environment()
     folder = resource_folder("templates") / "project"
@@ -146,7 +148,7 @@ def _rendered(
 
 
 def _target_name(name: str, board: Board) -> str:
-    if name in ("board_config.h", "selftest.c"):
+    if name in ("board_config.h", "selftest.h", "selftest.c"):
         return f"lib/runtime/{name}"
     return name.replace("NAME", board.name).replace("gitignore", ".gitignore")
 

@@ -85,9 +85,7 @@ def fully_connected_shape(graph: Graph, operator: Operator) -> FullyConnectedSha
     )
 
 
-def fully_connected_quantization(
-    graph: Graph, operator: Operator, out_c: int
-) -> ConvQuantization:
+def fully_connected_quantization(graph: Graph, operator: Operator, out_c: int) -> ConvQuantization:
     """As TFLM prepares it: per tensor, input and weight scales are multiplied in float."""
     source, weights = tensor_at(graph, operator, 0), tensor_at(graph, operator, 1)
     assert source is not None and weights is not None

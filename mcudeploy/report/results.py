@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
@@ -14,7 +15,9 @@ from mcudeploy.doctor import Check
 from mcudeploy.frontend.evaluate import Evaluation
 from mcudeploy.frontend.quantize import QuantizedModel
 from mcudeploy.report.terminal import bytes_text, print_fit, table
-from mcudeploy.verify import Verdict
+
+if TYPE_CHECKING:
+    from mcudeploy.verify import Verdict
 
 _WORST_OPERATORS = 5
 
@@ -110,9 +113,7 @@ def print_test(tested: Tested, out: Console) -> None:
         text, passed = tested.project_tests
         out.print(f"the project's own tests: {'passed' if passed else 'FAILED'}: {text}")
     out.print(
-        verdict_line(True, "PASSED: bit-exact")
-        if tested.passed
-        else verdict_line(False, "FAILED")
+        verdict_line(True, "PASSED: bit-exact") if tested.passed else verdict_line(False, "FAILED")
     )
 
 

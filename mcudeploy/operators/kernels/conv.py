@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from mcudeploy.operators.base import Constant, Implementation, OverlapRule, Target, as_constant
 from mcudeploy.operators.kernels.requantize import (
-    ChannelSum,
     ExactRequantization,
     FastRequantization,
+    channel_sum,
     find_exact,
     find_fast,
 )
@@ -136,22 +136,6 @@ def conv_max_distance(shape: ConvShape) -> int | None:
     return best
 
 
-def _channel_sum(
-    weights: npt.NDArray[np.int64], bias: int, quantization: ConvQuantization, channel: int
-) -> ChannelSum:
-    low, high = -128 - quantization.input_zero_point, 127 - quantization.input_zero_point
-    positive, negative = int(weights[weights > 0].sum()), int(weights[weights < 0].sum())
-    return ChannelSum(
-        least=bias + positive * low + negative * high,
-        greatest=bias + positive * high + negative * low,
-        multiplier=quantization.multipliers[channel],
-        shift=quantization.shifts[channel],
-        zero_point=quantization.output_zero_point,
-        low=quantization.activation_min,
-        high=quantization.activation_max,
-    )
-
-
 def _start(weights: npt.NDArray[np.int64], bias: int, quantization: ConvQuantization) -> int:
     return bias - quantization.input_zero_point * int(weights.sum())
 
@@ -159,7 +143,7 @@ def _start(weights: npt.NDArray[np.int64], bias: int, quantization: ConvQuantiza
 def _exact_channel(
     weights: npt.NDArray[np.int64], bias: int, quantization: ConvQuantization, channel: int
 ) -> _Channel | None:
-    known = _channel_sum(weights, bias, quantization, channel)
+    known = channel_sum(weights, bias, quantization, channel)
     same = known.constant_output
     if same is not None:
         # 4 * (v - zero point) times 1/4 is v, whatever the weights were.
@@ -176,7 +160,7 @@ def _fast_channel(
     channel: int,
     scale_bits: int,
 ) -> _Channel | None:
-    known = _channel_sum(weights, bias, quantization, channel)
+    known = channel_sum(weights, bias, quantization, channel)
     if known.constant_output is not None:
         weights, bias = weights * 0, 0
     fast = find_fast(
@@ -248,7 +232,7 @@ def _pack_channels(
     taps: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.uint32] | None:
     other = channel if single else channel + 1
-    known = _channel_sum(flat[channel], biases[channel], quantization, channel)
+    known = channel_sum(flat[channel], biases[channel], quantization, channel)
     wide = max(abs(known.least), abs(known.greatest)) >= (1 << 23) - (1 << 9)
     if wide and known.constant_output is None:
         return None

@@ -26,6 +26,8 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from mcudeploy.operators.shapes import ConvQuantization
+
 _INT32_MAX = (1 << 31) - 1
 _OFFSETS = (0, 1 << 6, 1 << 9, 1 << 12, 1 << 16)
 _MAX_EXACT_EXPONENT = 20
@@ -73,6 +75,23 @@ class ExactRequantization:
 
     doubled: int
     exponent: int
+
+
+def channel_sum(
+    weights: npt.NDArray[np.int64], bias: int, quantization: ConvQuantization, channel: int
+) -> ChannelSum:
+    """The sum over a channel's weights of any int8 inputs; padding counts as the zero point."""
+    low, high = -128 - quantization.input_zero_point, 127 - quantization.input_zero_point
+    positive, negative = int(weights[weights > 0].sum()), int(weights[weights < 0].sum())
+    return ChannelSum(
+        least=bias + positive * low + negative * high,
+        greatest=bias + positive * high + negative * low,
+        multiplier=quantization.multipliers[channel],
+        shift=quantization.shifts[channel],
+        zero_point=quantization.output_zero_point,
+        low=quantization.activation_min,
+        high=quantization.activation_max,
+    )
 
 
 def requantize(total: int, multiplier: int, shift: int) -> int:
