@@ -29,39 +29,47 @@ if [ -z "$python" ]; then
 fi
 [ -n "$python" ] || fail "Python 3.11, 3.12 or 3.13 is needed (TensorFlow has no other); set PYTHON to one"
 
-packages=
-need() { packages="$packages $*"; }
+# Without the packages of the first list nothing can be built; without those of the second fewer
+# emulators run, and slower.
+needed= wanted=
 arm_newlib() { [ -f "$(arm-none-eabi-gcc -print-file-name=libc_nano.a)" ]; }
 host_compiles() {
     has gcc && printf '#include <stdio.h>\n' | gcc -x c -fsyntax-only - >/dev/null 2>&1
 }
-has arm-none-eabi-gcc || need gcc-arm-none-eabi
-{ has arm-none-eabi-gcc && arm_newlib; } || need libnewlib-arm-none-eabi
-host_compiles || need gcc libc6-dev
-has qemu-system-arm || need qemu-system-arm
+has arm-none-eabi-gcc || needed="$needed gcc-arm-none-eabi"
+{ has arm-none-eabi-gcc && arm_newlib; } || needed="$needed libnewlib-arm-none-eabi"
 if ! [ -x "$venv/bin/python" ] && ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
-    need python3-venv
+    needed="$needed python3-venv"
+fi
+host_compiles || wanted="$wanted gcc libc6-dev"
+has qemu-system-arm || wanted="$wanted qemu-system-arm"
+
+# Why the packages cannot be installed; empty when they can.
+hindrance=
+as_root=
+if ! has apt-get; then
+    hindrance="this system has no apt-get; install by hand what Debian calls"
+elif [ "$(id -u)" != 0 ]; then
+    as_root=sudo
+    # Without a terminal sudo must not ask for a password.
+    [ -t 0 ] || as_root="sudo -n"
+    if ! has sudo || { ! [ -t 0 ] && ! sudo -n true 2>/dev/null; }; then
+        hindrance="this is not root and sudo is not to be had; as root run
+  apt-get install -y --no-install-recommends"
+    fi
 fi
 
-if [ -n "$packages" ]; then
-    by_hand="install them by hand:$packages (these are Debian's names), then try again"
-    has apt-get || fail "tools are missing and this system has no apt-get: $by_hand"
-    if [ "$(id -u)" = 0 ]; then
-        as_root=
-    elif has sudo; then
-        # Without a terminal sudo must not ask for a password.
-        if [ -t 0 ]; then as_root=sudo; else as_root="sudo -n"; fi
-    else
-        fail "packages are missing, and this is neither root nor is there sudo. As root run:
-  apt-get install -y --no-install-recommends$packages"
-    fi
-    say "installing from Debian:$packages"
-    # The index is fetched only when what lies here does not serve.
+if [ -n "$needed$wanted" ] && [ -n "$hindrance" ]; then
+    [ -z "$needed" ] || fail "packages are missing and $hindrance$needed$wanted"
+    say "going on without some packages: $hindrance$wanted"
+elif [ -n "$needed$wanted" ]; then
+    say "installing from Debian:$needed$wanted"
     install="env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends"
+    # The index is fetched only when what lies here does not serve.
     # shellcheck disable=SC2086  # the lists are meant to be split
-    $as_root $install $packages </dev/null >/dev/null 2>&1 ||
-        { $as_root apt-get update -qq </dev/null && $as_root $install $packages </dev/null; } ||
-        fail "apt-get failed: $by_hand"
+    $as_root $install $needed $wanted </dev/null >/dev/null 2>&1 ||
+        { $as_root apt-get update -qq </dev/null && $as_root $install $needed $wanted </dev/null; } ||
+        fail "apt-get failed to install$needed$wanted; install them by hand, then try again"
 fi
 
 # --- 2. the virtual environment -------------------------------------------------------------------
