@@ -390,14 +390,6 @@ static gatherer gatherer_of(const mcud_conv_s8_t *p, mcud_map in, int8_t *run)
     return g;
 }
 
-/* Applies an activation range that saturation does not, to `bytes` outputs. */
-static void clamp_outputs(const mcud_conv_s8_t *p, int8_t *out, int32_t bytes)
-{
-    for (int32_t i = 0; i < bytes; i++) {
-        out[i] = (int8_t)mcud_clamp(out[i], p->activation_min, p->activation_max);
-    }
-}
-
 /* `filled` pixels (1 to 3) of the tile are real; the others repeat the last address. */
 static const int32_t *finish_tile(mcud_tile *tile, const mcud_conv_s8_t *p, int8_t *out,
                                   int32_t filled, const int32_t *packed, int32_t group)
@@ -410,8 +402,8 @@ static const int32_t *finish_tile(mcud_tile *tile, const mcud_conv_s8_t *p, int8
     packed = multiply_tile(tile, packed);
     if (p->clamp) {
         for (int32_t pixel = 0; pixel < filled; pixel++) {
-            clamp_outputs(p, tile->out_end - channels - (channels & 1) + pixel * p->out_c,
-                          channels);
+            mcud_clamp_row(out + group * channels + pixel * p->out_c, channels,
+                           p->activation_min, p->activation_max);
         }
     }
     return packed;

@@ -77,6 +77,14 @@ static inline int32_t mcud_clamp(int32_t value, int32_t low, int32_t high)
     return mcud_max(low, mcud_min(high, value));
 }
 
+/* Applies an activation range that saturation does not. */
+static inline void mcud_clamp_row(int8_t *row, int32_t bytes, int32_t low, int32_t high)
+{
+    for (int32_t i = 0; i < bytes; i++) {
+        row[i] = (int8_t)mcud_clamp(row[i], low, high);
+    }
+}
+
 #if MCUD_DSP
 
 /* Bytes 0 and 2, sign-extended to two int16. */

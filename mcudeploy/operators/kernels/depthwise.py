@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DEPTHWISE_CONV_2D by firmware/kernels/depthwise_s8.c: packing, scratch, overlap, cost.
+
+The kernel gathers a strip of rows at a time. Taller strips gather fewer rows twice but need more
+scratch and let the output follow the input less closely, so several are offered.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from mcudeploy.operators.base import Constant, Implementation, OverlapRule, Target, as_constant
+from mcudeploy.operators.kernels.requantize import channel_sum, find_exact, find_fast
+from mcudeploy.operators.shapes import ConvQuantization, ConvShape, Int8Array, Int32Array
+
+_SHIFT = 2
+_FLAG_EXACT = 0x100
+_LARGEST_SCRATCH = 2048
+"""Whole planes are gathered at once when they take no more than this many bytes."""
+
+_CALL = """
+static const mcud_depthwise_s8_t params = {
+    .weights = {{ constants.weights }}, .constants = {{ constants.requantization }},
+    .in_h = {{ s.in_h }}, .in_w = {{ s.in_w }}, .in_c = {{ s.in_c }},
+    .out_h = {{ s.out_h }}, .out_w = {{ s.out_w }}, .multiplier = {{ s.depth_multiplier }},
+    .k_h = {{ s.k_h }}, .k_w = {{ s.k_w }},
+    .stride_h = {{ s.stride_h }}, .stride_w = {{ s.stride_w }}, .dilation_h = {{ s.dilation_h }},
+    .pad_top = {{ s.pad_top }}, .pad_left = {{ s.pad_left }},
+    .strip_rows = {{ strip_rows }}, .plane_words = {{ plane_words }},
+    .in_zero_point = {{ q.input_zero_point }}, .out_zero_point = {{ q.output_zero_point }},
+    .activation_min = {{ q.activation_min }}, .activation_max = {{ q.activation_max }},
+    .clamp = {{ clamp }},
+};
+const mcud_map in = { {{ inputs[0] }}, {{ s.in_w * s.in_c }}, {{ s.in_h }} };
+const mcud_map out = { {{ outputs[0] }}, {{ s.out_w * s.out_c }}, {{ s.out_h }} };
+
+mcud_depthwise_s8(&params, in, out, 0, {{ s.out_h }}, {{ scratch }});
+"""
+
+
+def plane_words(shape: ConvShape) -> int:
+    """Words of a gathered row: what the last outputs read, computed two at a time for 3x3."""
+    pairs = -(-shape.out_w // 2)
+    if _is_3x3(shape):
+        return pairs * shape.stride_w + 1
+    columns = (shape.out_w - 1) * shape.stride_w + 2 * -(-shape.k_w // 2)
+    return -(-columns // 2)
+
+
+def _is_3x3(shape: ConvShape) -> bool:
+    return shape.k_h == shape.k_w == 3 and shape.stride_w in (1, 2)
+
+
+def depthwise_scratch_bytes(shape: ConvShape, strip_rows: int) -> int:
+    """Two planes of a strip's input rows; the weights as pairs where the kernel is not 3x3."""
+    rows = (strip_rows - 1) * shape.stride_h + (shape.k_h - 1) * shape.dilation_h + 1
+    taps = 0 if _is_3x3(shape) else shape.k_h * -(-shape.k_w // 2)
+    return 4 * (2 * rows * plane_words(shape) + taps)
+
+
+def depthwise_max_distance(shape: ConvShape, strip_rows: int) -> int:
+    """The greatest safe output address - input address, all rows ascending.
+
+    The channels of a strip are read and written in turn, so the strip's whole output must end
+    before the first row that the strip or a later one reads.
+    """
+    in_row, out_row = shape.in_w * shape.in_c, shape.out_w * shape.out_c
+    distances = []
+    for first in range(0, shape.out_h, strip_rows):
+        end = min(first + strip_rows, shape.out_h)
+        tops = np.arange(first, shape.out_h) * shape.stride_h - shape.pad_top
+        tops = np.where(tops < 0, tops % shape.dilation_h, tops)
+        distances.append(int(tops.min()) * in_row - end * out_row)
+    return min(distances)
+
+
+def pack_requantization(
+    quantization: ConvQuantization, flat: npt.NDArray[np.int64], bias: Int32Array | None
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
+    """(weights, constants) per channel of `flat` (channels, taps); None when out of range.
+
+    Channels whose output never changes lose their weights: their bias may be out of any range.
+    """
+    kept = flat.copy()
+    constants = np.zeros((len(flat), 3), np.int64)
+    for channel, weights in enumerate(flat):
+        total = 0 if bias is None else int(bias[channel])
+        known = channel_sum(weights, total, quantization, channel)
+        start = total - quantization.input_zero_point * int(weights.sum())
+        if known.constant_output is not None:
+            kept[channel] = start = 0
+        fast = find_fast(known, shift=_SHIFT, keep_clear=_FLAG_EXACT)
+        exact = find_exact(known)
+        if fast is not None:
+            constants[channel] = start + fast.offset, fast.multiplier, fast.addend
+        elif exact is not None:
+            constants[channel] = start, exact.doubled, exact.exponent | _FLAG_EXACT
+        else:
+            return None
+    return kept, constants
+
+
+def depthwise_implementations(
+    shape: ConvShape,
+    quantization: ConvQuantization,
+    weights: Int8Array,
+    bias: Int32Array | None,
+    target: Target,
+) -> tuple[Implementation, ...]:
+    """DEPTHWISE_CONV_2D, weights (1, k_h, k_w, out_c), from the fastest to the least scratch.
+
+    Empty when this kernel cannot serve the layer on this core: no DSP, one input channel, dilation
+    in width, or multipliers out of its range.
+    """
+    if not target.core.dsp or shape.in_c < 2 or shape.dilation_w > 1:
+        return ()
+    flat = weights.reshape(-1, shape.out_c).T.astype(np.int64)
+    found = pack_requantization(quantization, flat, bias)
+    if found is None:
+        return ()
+    kept, constants = found
+    parts = (
+        Constant("weights", as_constant(kept, "int8"), "weights"),
+        Constant("requantization", as_constant(constants, "int32"), "tables"),
+    )
+    return tuple(_with_strip(shape, quantization, parts, rows) for rows in _strips(shape))
+
+
+def _strips(shape: ConvShape) -> tuple[int, ...]:
+    rows = shape.out_h
+    while rows > 1 and depthwise_scratch_bytes(shape, rows) > _LARGEST_SCRATCH:
+        rows = -(-rows // 2)
+    return tuple(dict.fromkeys((rows, min(rows, 4), min(rows, 2), 1)))
+
+
+def _with_strip(
+    shape: ConvShape,
+    quantization: ConvQuantization,
+    constants: tuple[Constant, ...],
+    strip_rows: int,
+) -> Implementation:
+    clamp = quantization.activation_min > -128 or quantization.activation_max < 127
+    return Implementation(
+        kernel="mcud_depthwise_s8",
+        snippet=_CALL,
+        values={
+            "s": shape,
+            "q": quantization,
+            "strip_rows": strip_rows,
+            "plane_words": plane_words(shape),
+            "clamp": int(clamp),
+        },
+        constants=constants,
+        scratch_bytes=depthwise_scratch_bytes(shape, strip_rows),
+        overlaps=(OverlapRule(input=0, max_distance=depthwise_max_distance(shape, strip_rows)),),
+        sources=("kernels/depthwise_s8.c",),
+        headers=("depthwise_s8.h",),
+        reason=f"planes of int16, {strip_rows} rows at a time",
+    )
