@@ -9,6 +9,7 @@ which one it is.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ from mcudeploy.frontend.tflite import read_tflite
 from mcudeploy.graph.ir import Graph
 
 VANISHING_SCALE = 1e-7
+_QUANTIZER_RUNS = 16
 
 
 def export(loaded: Loaded, folder: Path, report: Reporter) -> Path:
@@ -110,11 +112,35 @@ def to_int8(loaded: Loaded, saved: Path, samples: Samples | None, report: Report
     converter.inference_input_type = tf.int8
     converter.inference_output_type = tf.int8
     try:
-        tflite = bytes(converter.convert())
+        with _same_bytes_always():
+            tflite = bytes(converter.convert())
     except Exception as error:
         raise _refused(error, loaded, saved.parent, report) from error
     report.phase("check")
     return in_order(tflite, [argument_name(spec) for spec in loaded.inputs])
+
+
+@contextlib.contextmanager
+def _same_bytes_always() -> Iterator[None]:
+    """Make the converter's result a function of its inputs.
+
+    Its last step orders operators by their addresses in memory: with branches (SPLIT in an LSTM)
+    one run in six differs, in tensors' scales and in operators left in float. The step takes
+    milliseconds, so it is taken often and the shortest of its results is kept.
+    """
+    from tensorflow.lite.python import lite
+
+    quantize = lite._mlir_quantize
+
+    def repeated(*arguments: Any, **options: Any) -> bytes:
+        results = {bytes(quantize(*arguments, **options)) for _ in range(_QUANTIZER_RUNS)}
+        return min(results, key=lambda result: (len(result), result))
+
+    lite._mlir_quantize = repeated
+    try:
+        yield
+    finally:
+        lite._mlir_quantize = quantize
 
 
 def to_float(loaded: Loaded, saved: Path, report: Reporter) -> bytes:
