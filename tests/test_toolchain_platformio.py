@@ -8,6 +8,7 @@ import hashlib
 import os
 import shutil
 import sys
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -46,7 +47,8 @@ def test_a_second_build_compiles_nothing_and_a_change_only_its_file(project: Pat
     build(project)
     assert build(project).compiled == 0
     answer = project / "lib" / "answer" / "answer.c"
-    answer.write_text(answer.read_text().replace("42", "40 + 2"))
+    # Such a file was never compiled before, so that no cache has it.
+    answer.write_text(f"{answer.read_text()}\n/* {uuid.uuid4()} */\n")
     result = build(project)
     assert result.compiled == 1 and "answer/answer.o" in result.log
 
@@ -63,7 +65,9 @@ def test_a_change_of_the_linker_script_links_anew(project: Path) -> None:
 def test_a_change_of_the_flags_compiles_everything_anew(project: Path) -> None:
     build(project)
     ini = project / "platformio.ini"
-    ini.write_text(ini.read_text().replace("build_flags = -O2", "build_flags = -O1 -DOTHER=1"))
+    ini.write_text(
+        ini.read_text().replace("build_flags = -O2", f"build_flags = -DX{uuid.uuid4().hex}")
+    )
     assert build(project).compiled > 5
 
 
