@@ -85,11 +85,14 @@ def _alexnet() -> Iterator[Row]:
     bits = {layer.name: 8 if layer.kind.startswith("conv") else 5 for layer in counts.layers}
     sizes = estimate(counts, ALEXNET_DENSITIES, bits)
     system = "AlexNet, Deep Compression"
-    yield Row(system, "weights after pruning", "6.7M",
-              sum(s.kept - x.biases for s, x in zip(sizes, counts.layers, strict=True)),
-              "densities of Table 4",
-              "the printed densities are whole percents: fc6's alone leaves 0.19M open")  # fmt: skip
-    size = sum(s.value_bytes + s.index_bytes + s.codebook_bytes for s in sizes)
-    yield Row(system, "size", "6.9 MB", size, "8 bits (convolutions), 5 bits (fully connected), "
-              "positions at 4, fillers, codebooks",
-              "the published size is after Huffman coding, which is left out here")  # fmt: skip
+    kept = sum(s.kept - x.biases for s, x in zip(sizes, counts.layers, strict=True))
+    yield Row(
+        system, "weights after pruning", "6.7M", float(kept), "densities of Table 4",
+        "the printed densities are whole percents: fc6's alone leaves 0.19M open",
+    )  # fmt: skip
+    yield Row(
+        system, "size", "6.9 MB",
+        sum(s.value_bytes + s.index_bytes + s.codebook_bytes for s in sizes),
+        "8 bits (convolutions), 5 bits (fully connected), positions at 4, fillers, codebooks",
+        "the published size is after Huffman coding, which is left out here",
+    )  # fmt: skip

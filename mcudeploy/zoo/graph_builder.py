@@ -139,12 +139,12 @@ class GraphBuilder:
             "ADD", (x, y), shape, name, fused_activation_function=fused, pot_scale_int16=True
         )
 
-    def multiply(self, x: int, y: int, name: str) -> int:
+    def multiply(self, x: int, y: int, name: str, fused: str = "NONE") -> int:
         shape = np.broadcast_shapes(self.shape(x), self.shape(y))
-        return self.emit("MUL", (x, y), shape, name, fused_activation_function="NONE")
+        return self.emit("MUL", (x, y), shape, name, fused_activation_function=fused)
 
-    def unary(self, kind: str, x: int, name: str) -> int:
-        return self.emit(kind, (x,), self.shape(x), name)
+    def unary(self, kind: str, x: int, name: str, **attributes: Any) -> int:
+        return self.emit(kind, (x,), self.shape(x), name, **attributes)
 
     def mean(self, x: int, axes: int | Sequence[int], shape: Sequence[int], name: str) -> int:
         keep = len(shape) == len(self.shape(x))

@@ -22,7 +22,7 @@ from mcudeploy.zoo.sequence_lowering import lower_attention, lower_layer_norm, l
 _FUSABLE = {"relu": "RELU", "relu6": "RELU6", "hard_sigmoid": "RELU6"}
 _UNARY = {
     "relu": "RELU", "relu6": "RELU6", "tanh": "TANH", "sigmoid": "LOGISTIC",
-    "hard_swish": "HARD_SWISH", "gelu": "GELU",
+    "hard_swish": "HARD_SWISH",
 }  # fmt: skip
 
 
@@ -137,6 +137,8 @@ class _Lowering:
             three = self.graph.constant("three", ())
             y = self.graph.add(x, three, f"{layer.name}/add", "RELU6")
             y = self.graph.multiply(y, self.graph.constant("one_sixth", ()), layer.name)
+        elif function == "gelu":
+            y = self.graph.unary("GELU", x, layer.name, approximate=False)
         else:
             y = self.graph.unary(_UNARY[function], x, layer.name)
         self.tensors[position] = y
@@ -165,13 +167,14 @@ class _Lowering:
         self._settle(absorbed, self.graph.add(x, y, layer.name, fused), sixth)
 
     def _multiply(self, position: int, layer: Layer) -> None:
+        absorbed, fused, sixth = self._fuse(position, norm=False)
         x, gate = self._sources(layer)
-        self.tensors[position] = self.graph.multiply(x, gate, layer.name)
+        self._settle(absorbed, self.graph.multiply(x, gate, layer.name, fused), sixth)
 
     def _concat(self, position: int, layer: Layer) -> None:
         self.tensors[position] = self.graph.emit(
             "CONCATENATION", self._sources(layer), (1, *layer.shape), layer.name,
-            axis=len(layer.shape), fused_activation_function="NONE",
+            axis=-1, fused_activation_function="NONE",
         )  # fmt: skip
 
     def _reshape(self, position: int, layer: Layer) -> None:
@@ -188,7 +191,8 @@ class _Lowering:
 
     def _recurrent(self, position: int, layer: Layer) -> None:
         (x,) = self._sources(layer)
-        self.tensors[position] = lower_recurrent(self.graph, x, layer)
+        stacked = self._follower(position, "recurrent") is not None
+        self.tensors[position] = lower_recurrent(self.graph, x, layer, stacked)
 
     def _attention(self, position: int, layer: Layer) -> None:
         (x,) = self._sources(layer)

@@ -92,7 +92,7 @@ def _entry(cell: Cell, attention: bool) -> Architecture:
         "the cost table of recurrent layers",
         partial(recurrent_classifier, cell=cell, attention=attention),
         (
-            Option("steps", _STEPS, "length of the sequence", low=1, high=4096, members=(28,)),
+            Option("steps", _STEPS, "length of the sequence", low=2, high=4096, members=(28,)),
             Option("features", 28, "values in each step", low=1, high=4096),
             Option("units", _UNITS, "units of each layer", low=1, high=4096,
                    members=(16, 32, 64, 128)),

@@ -4,7 +4,11 @@
 A recurrent layer is unrolled: the sequence is unpacked once, and each step repeats the cell's
 operators with the same weights. The first state is zero, so the first step lacks the products
 with it. Keras computes the gates as it does in `keras.layers`: LSTM i, f, c, o with one bias; GRU
-z, r, h with two (`reset_after`). RNN's last product joins its bias.
+z, r, h with two (`reset_after`).
+
+Two habits of the converter are left out, since they come and go with the data: an LSTM's first
+SPLIT may run in float32 between DEQUANTIZE and QUANTIZE, and a sum of maps of 1 x 1 pixels may
+reshape one side.
 """
 
 from __future__ import annotations
@@ -13,12 +17,17 @@ from mcudeploy.zoo.graph_builder import GraphBuilder
 from mcudeploy.zoo.net import Layer
 
 
-def lower_recurrent(graph: GraphBuilder, x: int, layer: Layer) -> int:
-    """The unrolled steps of an RNN, LSTM or GRU; the last output, or all of them."""
-    name = layer.name
-    _, steps, features = graph.shape(x)
-    units = layer.shape[-1]
-    turned = graph.reshape(x, (steps, 1, features), f"{name}/steps")
+def lower_recurrent(graph: GraphBuilder, x: int, layer: Layer, stacked: bool) -> int:
+    """The unrolled steps of an RNN, LSTM or GRU; the last output, or all of them.
+
+    Between layers that are `stacked` a sequence stays as it is packed, (t, 1, k).
+    """
+    name, units = layer.name, layer.shape[-1]
+    features = graph.shape(x)[-1]
+    steps = graph.tensors[x].elements // features
+    turned = x
+    if graph.shape(x) != (steps, 1, features):
+        turned = graph.reshape(x, (steps, 1, features), f"{name}/steps")
     inputs = graph.emit_many(
         "UNPACK", (turned,), [(1, features)] * steps, f"{name}/step", num=steps, axis=0
     )
@@ -29,6 +38,8 @@ def lower_recurrent(graph: GraphBuilder, x: int, layer: Layer) -> int:
     packed = graph.emit(
         "PACK", outputs, (steps, 1, units), f"{name}/pack", values_count=steps, axis=0
     )
+    if stacked:
+        return packed
     return graph.reshape(packed, (1, steps, units), f"{name}/sequence")
 
 
@@ -155,15 +166,16 @@ class _Gru(_Cell):
         u = self.units
         return (
             self._slice(product, 0, u), self._slice(product, u, 2 * u),
-            self._slice(product, 2 * u, 0, end_mask=3),
+            self._slice(product, 2 * u, 0),
         )  # fmt: skip
 
-    def _slice(self, x: int, begin: int, end: int, end_mask: int = 1) -> int:
-        """Columns `begin` to `end` of a row; an end that is masked lies behind the last one."""
+    def _slice(self, x: int, begin: int, end: int) -> int:
+        """Columns `begin` to `end` of a row. Masked are the row and what lies at either border."""
         numbers = self.graph.numbers
         return self.graph.emit(
             "STRIDED_SLICE", (x, numbers([0, begin]), numbers([0, end]), numbers([1, 1])),
-            (1, self.units), f"{self.name}/slice", begin_mask=1, end_mask=end_mask,
+            (1, self.units), f"{self.name}/slice", begin_mask=1 if begin else 3,
+            end_mask=1 if end else 3,
             ellipsis_mask=0, new_axis_mask=0, shrink_axis_mask=0, offset=False,
         )  # fmt: skip
 
