@@ -5,20 +5,39 @@
 2. First fit in several orders (`greedy`), then local search over orders.
 3. If the bound is still missed: exact search (`exact`), which lowers the height or raises the
    bound until they meet or its effort is spent. What is then left is the gap.
+
+Where a capacity is given, it takes the place of the bound: any packing within it will do.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from mcudeploy.memory.bounds import live_bytes_bound
 from mcudeploy.memory.geometry import Geometry, make_geometry
 from mcudeploy.memory.greedy import best_of_orders, local_search
 from mcudeploy.memory.problem import Packing, Problem
 
-LOCAL_SEARCH_PLACEMENTS = 40_000
-"""Items placed by the local search in all, so that its time does not grow with the problem."""
+
+@dataclass(frozen=True)
+class Effort:
+    """How hard to try; counted in work and not in seconds, so that results do not vary."""
+
+    placements: int = 40_000
+    """Items placed by the local search in all."""
+    attempts: int = 3
+    """Searches for a packing of the wanted height; 0 leaves the exact search out."""
+    conflicts: int = 1000
+    """Conflicts of the exact solver at the first attempt; the next may have twice as many."""
 
 
-def pack(problem: Problem) -> Packing:
+QUICK = Effort(placements=4_000, attempts=0)
+"""Heuristics only."""
+NORMAL = Effort()
+THOROUGH = Effort(attempts=8, conflicts=4000)
+
+
+def pack(problem: Problem, effort: Effort = NORMAL) -> Packing:
     """Offsets of least height, or of a height within `problem.capacity` when that is given.
 
     Raises ValueError when ties contradict each other or an allowance that they would need.
@@ -27,19 +46,39 @@ def pack(problem: Problem) -> Packing:
     if geometry.contradiction is not None:
         a, b = (problem.buffers[i].name for i in geometry.contradiction)
         raise ValueError(f"{a} and {b} are tied to share bytes that they may not share")
-    return pack_geometry(geometry)
-
-
-def pack_geometry(geometry: Geometry) -> Packing:
-    """`pack` for a problem whose geometry is known and free of contradiction."""
     if not geometry.items:
         return Packing((), 0, 0, "nothing to pack")
     bound = live_bytes_bound(geometry)
-    target = max(bound, geometry.problem.capacity or 0)
+    target = max(bound, problem.capacity or 0)
     height, offsets, method, order = best_of_orders(geometry, target)
     if height > target:
-        rounds = LOCAL_SEARCH_PLACEMENTS // len(geometry.items) + 1
+        rounds = effort.placements // len(geometry.items) + 1
         searched, found = local_search(geometry, order, target, rounds)
         if searched < height:
             height, offsets, method = searched, found, "local search"
+    if height > target and effort.attempts:
+        height, offsets, bound, method = _exact(geometry, (height, offsets, bound, method), effort)
     return Packing(geometry.offsets_of_buffers(offsets), height, bound, method)
+
+
+def _exact(
+    geometry: Geometry, known: tuple[int, list[int], int, str], effort: Effort
+) -> tuple[int, list[int], int, str]:
+    """Height, item offsets, bound and method after an exact search for better ones."""
+    from mcudeploy.memory.exact import ExactPacker
+
+    height, offsets, bound, method = known
+    packer = ExactPacker(geometry)
+    target = max(bound, geometry.problem.capacity or 0)
+    found = packer.within(target, effort.attempts, effort.conflicts)
+    if found is not None:
+        bound = max(bound, found.lower_bound)
+        if found.offsets is not None:
+            return geometry.height(found.offsets), found.offsets, bound, "exact search"
+    if geometry.problem.capacity is None:
+        least = packer.least(bound, height, effort.conflicts << effort.attempts)
+        bound = max(bound, least.lower_bound)
+        if least.offsets is not None:
+            offsets, method = least.offsets, "exact search"
+            height = geometry.height(offsets)
+    return height, offsets, bound, method
