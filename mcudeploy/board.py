@@ -11,6 +11,7 @@ import difflib
 import re
 import tomllib
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -229,7 +230,7 @@ class Board(_Value):
         if len(set(names)) != len(names):
             raise ValueError(f"region names repeat: {', '.join(names)}")
         ordered = sorted(self.memory, key=lambda region: region.address)
-        for low, high in zip(ordered, ordered[1:], strict=False):
+        for low, high in pairwise(ordered):
             if low.end > high.address:
                 raise ValueError(f"regions {low.name} and {high.name} overlap")
         return self

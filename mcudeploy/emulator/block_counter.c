@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Counts executed instructions: called by Unicorn before every basic block, on the host.
+ *
+ * A Thumb instruction has 4 bytes when the upper five bits of its first halfword are 0b11101 or
+ * more, else 2, so a block's count follows from its bytes. The counts of blocks in flash are kept in
+ * a direct-mapped table; code in RAM may change and is counted each time. counting.py has the same
+ * in Python and the layout of the structure.
+ */
+#include <stdint.h>
+
+#define TABLE_ENTRIES 8192u
+
+typedef struct
+{
+    uint32_t address;
+    uint32_t bytes;
+    uint32_t instructions;
+} entry_t;
+
+typedef struct
+{
+    uint64_t instructions; /* all blocks entered so far, the current one with all that it has */
+    uint64_t limit;        /* stop before the block at which this many are reached */
+    uint32_t block_address;
+    uint32_t block_bytes;
+    uint32_t block_instructions;
+    uint32_t stop; /* set by the host: stop before the next block */
+    const uint8_t *code;
+    uint32_t code_address;
+    uint32_t code_bytes;
+    int (*emu_stop)(void *engine);
+    int (*mem_read)(void *engine, uint64_t address, void *bytes, uint64_t count);
+    entry_t table[TABLE_ENTRIES];
+} counter_t;
+
+static uint32_t count_in(const uint8_t *code, uint32_t bytes)
+{
+    uint32_t instructions = 0;
+
+    for (uint32_t i = 0; i + 1u < bytes; instructions++)
+    {
+        i += (code[i + 1u] >> 3) >= 0x1Du ? 4u : 2u;
+    }
+    return instructions;
+}
+
+static uint32_t count_unknown(counter_t *counter, void *engine, uint32_t address, uint32_t bytes)
+{
+    uint8_t code[4096];
+    uint32_t instructions = 0;
+
+    while (bytes > 0)
+    {
+        const uint32_t piece = bytes < sizeof code ? bytes : sizeof code;
+        if (counter->mem_read(engine, address, code, piece) != 0)
+        {
+            break;
+        }
+        instructions += count_in(code, piece);
+        address += piece;
+        bytes -= piece;
+    }
+    return instructions;
+}
+
+static uint32_t count_block(counter_t *counter, void *engine, uint32_t address, uint32_t bytes)
+{
+    entry_t *entry = &counter->table[(address >> 1) % TABLE_ENTRIES];
+    const uint32_t offset = address - counter->code_address;
+
+    if (offset >= counter->code_bytes || bytes > counter->code_bytes - offset)
+    {
+        return count_unknown(counter, engine, address, bytes);
+    }
+    if (entry->address != address || entry->bytes != bytes)
+    {
+        entry->address = address;
+        entry->bytes = bytes;
+        entry->instructions = count_in(counter->code + offset, bytes);
+    }
+    return entry->instructions;
+}
+
+/* A UC_HOOK_BLOCK callback. */
+void mcudeploy_block(void *engine, uint64_t address, uint32_t bytes, void *user)
+{
+    counter_t *counter = user;
+
+    if (counter->stop || counter->instructions >= counter->limit)
+    {
+        counter->emu_stop(engine); /* the block is entered again when the host goes on */
+        return;
+    }
+    counter->block_address = (uint32_t)address;
+    counter->block_bytes = bytes;
+    counter->block_instructions = count_block(counter, engine, (uint32_t)address, bytes);
+    counter->instructions += counter->block_instructions;
+}
