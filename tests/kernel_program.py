@@ -89,7 +89,11 @@ def run_on_host(cases: Sequence[Case], folder: Path) -> list[npt.NDArray[np.int8
         buffers = {f"{name}_in{i}": a.size for i, a in enumerate(case.inputs)}
         scratch = case.implementation.scratch_bytes
         text += [_constants(case, name)]
-        text += [f"static int8_t *{b};" for b in (*buffers, f"{name}_out", f"{name}_scratch")]
+        text += [f"static int8_t *{b};" for b in (*buffers, f"{name}_out")]
+        if scratch:
+            text += [f"static int8_t *{name}_scratch;"]
+            main += [f"{name}_scratch = malloc({scratch});"]
+            main += [f"memset({name}_scratch, {POISON}, {scratch});"]
         text += [_function(case, name)]
         if case.distance is not None:
             size, in_at, out_at = _layout(case)
@@ -102,7 +106,6 @@ def run_on_host(cases: Sequence[Case], folder: Path) -> list[npt.NDArray[np.int8
             main += [f"{name}_in0 = malloc({case.inputs[0].size});"]
             main += [f"{name}_out = malloc({case.output_bytes});"]
         main += [f"{b} = malloc({n});" for b, n in list(buffers.items())[1:]]
-        main += [f"{name}_scratch = malloc({scratch}); memset({name}_scratch, {POISON}, {scratch});"]
         main += [f"if (fread({b}, 1, {n}, stdin) != {n}) return 1;" for b, n in buffers.items()]
         main += [f"{name}();", f"fwrite({name}_out, 1, {case.output_bytes}, stdout);"]
         for array in case.inputs:
@@ -114,7 +117,7 @@ def run_on_host(cases: Sequence[Case], folder: Path) -> list[npt.NDArray[np.int8
     command = ["gcc", "-O1", "-g", *_FLAGS, *sanitize, str(source)]
     subprocess.run(
         [*command, *map(str, firmware_sources(cases)), "-o", str(binary)],
-        check=True, capture_output=True, text=True,
+        check=True, text=True,
     )  # fmt: skip
     done = subprocess.run(
         [str(binary)], input=bytes(given), capture_output=True, check=False,

@@ -184,7 +184,7 @@ static inline int32_t mcud_requantize(int32_t x, int32_t doubled, int32_t offset
 /* (2 * zero point + 1) << (e - 1) */
 static inline int32_t mcud_requantize_offset(int32_t zero_point, int32_t e)
 {
-    return (2 * zero_point + 1) * (1 << e) / 2;
+    return (2 * zero_point + 1) * (1 << e) >> 1;
 }
 
 #endif

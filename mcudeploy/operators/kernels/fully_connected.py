@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""FULLY_CONNECTED by firmware/kernels/fully_connected_s8.c: packing, overlap, cost."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from mcudeploy.operators.base import Constant, Implementation, OverlapRule, Target, as_constant
+from mcudeploy.operators.kernels.requantize import ExactRequantization, channel_sum, find_exact
+from mcudeploy.operators.shapes import (
+    ConvQuantization,
+    FullyConnectedShape,
+    Int8Array,
+    Int32Array,
+)
+
+_QUARTER = ExactRequantization(2 * (1 << 30) - (1 << 32), 1)
+
+_CALL = """
+static const mcud_fully_connected_s8_t params = {
+    .packed = {{ constants.packed }}, .requantization = {{ constants.requantization }},
+    .in_c = {{ s.in_c }}, .out_c = {{ s.out_c }}, .per_channel = {{ per_channel }},
+    .out_zero_point = {{ q.output_zero_point }},
+    .activation_min = {{ q.activation_min }}, .activation_max = {{ q.activation_max }},
+    .clamp = {{ clamp }},
+};
+
+mcud_fully_connected_s8(&params, {{ inputs[0] }}, {{ outputs[0] }}, {{ s.batches }});
+"""
+
+
+def fully_connected_implementation(
+    shape: FullyConnectedShape,
+    quantization: ConvQuantization,
+    weights: Int8Array,
+    bias: Int32Array | None,
+    target: Target,
+) -> Implementation | None:
+    """FULLY_CONNECTED, weights (out_c, in_c); None when this kernel cannot serve the layer."""
+    if not target.core.dsp or quantization.weights_zero_point:
+        return None
+    found = _requantizations(shape, quantization, weights.astype(np.int64), bias)
+    if found is None:
+        return None
+    kept, starts, constants = found
+    packed = pack_fully_connected(kept, starts)
+    if packed is None:
+        return None
+    per_channel = len(set(constants)) > 1
+    table = constants if per_channel else constants[:1]
+    return Implementation(
+        kernel="mcud_fully_connected_s8",
+        snippet=_CALL,
+        values={
+            "s": shape,
+            "q": quantization,
+            "per_channel": int(per_channel),
+            "clamp": int(quantization.activation_min > -128 or quantization.activation_max < 127),
+        },
+        constants=(
+            Constant("packed", as_constant(packed, "int32"), "weights"),
+            Constant("requantization", as_constant(table, "int32"), "tables"),
+        ),
+        overlaps=_overlaps(shape),
+        sources=("kernels/fully_connected_s8.c",),
+        headers=("fully_connected_s8.h",),
+        reason="four channels share each input",
+    )
+
+
+def _overlaps(shape: FullyConnectedShape) -> tuple[OverlapRule, ...]:
+    """A row of outputs is written while its inputs are still read; earlier rows are free."""
+    distances = [row * shape.in_c - (row + 1) * shape.out_c for row in range(shape.batches)]
+    return (OverlapRule(input=0, max_distance=min(distances)),)
+
+
+def _requantizations(
+    shape: FullyConnectedShape,
+    quantization: ConvQuantization,
+    weights: npt.NDArray[np.int64],
+    bias: Int32Array | None,
+) -> tuple[npt.NDArray[np.int64], list[int], list[tuple[int, int]]] | None:
+    """(weights, starts of the sums, constants) per channel; constant channels lose their weights."""
+    kept, starts, constants = weights.copy(), [], []
+    common = _common_exact(quantization)
+    for channel in range(shape.out_c):
+        total = 0 if bias is None else int(bias[channel])
+        known = channel_sum(weights[channel], total, quantization, channel)
+        start = total - quantization.input_zero_point * int(weights[channel].sum())
+        exact = find_exact(known)
+        same = known.constant_output
+        if same is not None and exact is None:
+            kept[channel] = 0
+            exact = common or _QUARTER
+            start = _sum_that_gives(same - quantization.output_zero_point, exact)
+        if exact is None:
+            return None
+        starts.append(start)
+        constants.append((exact.doubled, exact.exponent))
+    return kept, starts, constants
+
+
+def _common_exact(quantization: ConvQuantization) -> ExactRequantization | None:
+    """The constants that all channels share, when the layer is quantized per tensor."""
+    if len(set(quantization.multipliers)) > 1 or len(set(quantization.shifts)) > 1:
+        return None
+    if not 1 <= -quantization.shifts[0] <= 14 or quantization.multipliers[0] == 0:
+        return None
+    return ExactRequantization(2 * quantization.multipliers[0] - (1 << 32), -quantization.shifts[0])
+
+
+def _sum_that_gives(value: int, exact: ExactRequantization) -> int:
+    """A sum that requantizes to `value`, the nearest integer to value / real multiplier."""
+    return round(value * 2.0 ** (31 + exact.exponent) / ((exact.doubled + (1 << 32)) / 2))
+
+
+def pack_fully_connected(
+    weights: npt.NDArray[np.int64], starts: list[int]
+) -> npt.NDArray[np.int32] | None:
+    """The words that the kernel reads; None for a weight of -128 beside a negative one."""
+    out_c, in_c = weights.shape
+    padded = np.zeros((-(-out_c // 2) * 2, -(-in_c // 4) * 4), np.int64)
+    padded[:out_c, :in_c] = weights
+    starts = starts + [0] * (len(padded) - out_c)
+    halves = 256 * padded[0::2] + padded[1::2]
+    if halves.min() < -(1 << 15) or halves.max() >= 1 << 15:
+        return None
+    fours = halves.reshape(len(halves), -1, 4) & 0xFFFF
+    words = np.stack(
+        (fours[:, :, 0] | fours[:, :, 2] << 16, fours[:, :, 1] | fours[:, :, 3] << 16), axis=2
+    )
+    packed: list[int] = []
+    pair = 0
+    while pair < len(halves):
+        count = 2 if len(halves) - pair > 1 else 1
+        for one in range(pair, pair + count):
+            packed += starts[2 * one : 2 * one + 2]
+        packed += words[pair : pair + count].transpose(1, 2, 0).ravel().tolist()
+        pair += count
+    return np.array([word & 0xFFFFFFFF for word in packed], np.uint32).view(np.int32)
