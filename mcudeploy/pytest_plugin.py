@@ -130,12 +130,12 @@ def emulated_model(
     name = request.config.getoption("--mcudeploy-emulator")
     manifest = read_manifest(mcudeploy_project)
     chosen = emulators.get(name)
-    reason = chosen.unavailable(manifest.board_record)
+    reason = chosen.available() or chosen.supports(manifest.board_record)
     if reason is not None:
         pytest.skip(f"{name}: {reason}")
     elf = built_firmware(mcudeploy_project)
     with (
         Reference(read_model(mcudeploy_project)) as golden,
-        chosen.start(elf, manifest.board_record) as session,
+        chosen.start(elf, manifest.board_record, poison=True) as session,
     ):
         yield EmulatedModel(mcudeploy_project, manifest, session, golden, name)

@@ -45,9 +45,9 @@ def test_project(
         inputs += user_inputs(Path(data), manifest)
     verdicts: list[Verdict] = []
     skipped: list[tuple[str, str]] = []
-    for name in emulators.names() if emulator == "all" else (emulator,):
+    for name in emulators.NAMES if emulator == "all" else (emulator,):
         chosen = emulators.get(name)
-        reason = chosen.unavailable(manifest.board_record)
+        reason = chosen.available() or chosen.supports(manifest.board_record)
         if reason is not None:
             if emulator != "all":
                 raise ToolError(
@@ -61,7 +61,7 @@ def test_project(
             if progress is not None:
                 progress(f"{name}: inference {done} of {of}")
 
-        with chosen.start(elf, manifest.board_record) as session:
+        with chosen.start(elf, manifest.board_record, poison=True) as session:
             verdicts.append(verify(manifest, model, session, inputs, emulator=name, progress=told))
     own = _project_tests(project, verdicts[0].emulator, progress) if verdicts else None
     return Tested(manifest, tuple(verdicts), own, tuple(skipped))
