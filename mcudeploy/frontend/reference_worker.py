@@ -32,8 +32,6 @@ Array = npt.NDArray[Any]
 _ARENA_FLOOR = 32 << 20
 _ARENA_CEILING = 2 << 30
 _NO_TENSOR = -1
-_WRONG_IN_MICRO = {"SPACE_TO_BATCH_ND"}
-"""TFLM has these but computes them wrongly: it pads int8 with the stored 0, not the zero point."""
 
 
 def send(stream: IO[bytes], header: Mapping[str, Any], blobs: Sequence[bytes] = ()) -> None:
@@ -219,6 +217,13 @@ class Model:
         model.buffers = [b if i in kept else empty for i, b in enumerate(self.model.buffers)]
         return self.packed(model), inputs
 
+    def quantization(self, index: int) -> tuple[list[float], list[int]]:
+        """Scales and zero points."""
+        found = self.graph.tensors[index].quantization
+        if found is None or found.scale is None or found.zeroPoint is None:
+            return [], [0]
+        return [float(s) for s in found.scale], [int(z) for z in found.zeroPoint]
+
     def dtype(self, index: int) -> np.dtype[Any]:
         names = {v: k for k, v in vars(self._schema.TensorType).items() if isinstance(v, int)}
         found: np.dtype[Any] = np.dtype(names[self.graph.tensors[index].type].lower())
@@ -281,7 +286,11 @@ def load_golden(model: Model) -> Runner:
     """TFLM for all of the model, or for as much of it as TFLM has."""
     produced = [int(i) for o in model.operators for i in o.outputs]
     kinds = [model.kind(operator) for operator in model.operators]
-    lacking = {index: kind for index, kind in enumerate(kinds) if kind in _WRONG_IN_MICRO}
+    lacking = {
+        index: kinds[index]
+        for index, operator in enumerate(model.operators)
+        if _micro_is_wrong(model, operator)
+    }
     try:
         if not lacking:
             engine = Micro(model.data, model.inputs, model.tensor_bytes())
@@ -324,6 +333,19 @@ def _try_out(engine: Engine, model: Model, inputs: Sequence[int], fill: int = 0)
         engine.set_tensor(index, np.full_like(model.zeros(index), fill))
     engine.invoke()
     engine.reset()
+
+
+def _micro_is_wrong(model: Model, operator: Any) -> bool:
+    """TFLM has this operator but computes something else than it means.
+
+    SPACE_TO_BATCH_ND pads with the stored 0 instead of the zero point; RELU6 clamps stored values
+    though input and output have different scales.
+    """
+    kind = model.kind(operator)
+    if kind not in ("SPACE_TO_BATCH_ND", "RELU6"):
+        return False
+    source, target = (model.quantization(v[0]) for v in (operator.inputs, operator.outputs))
+    return source != target if kind == "RELU6" else source[1] != [0]
 
 
 def _micro_has(model: Model, operator: Any) -> bool:

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Operators that map one int8 to one int8, each as a look-up in a table of 256 bytes.
+
+TANH, LOGISTIC, the RELU family, HARD_SWISH, ELU, GELU, EXP, ... and QUANTIZE from int8 to int8 all
+become the same loop; the table (`lut.py`) holds what the reference kernel computes. `TABLE` is the
+kind of an operator that a rewrite made from a chain of them: its attribute `table` is the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from mcudeploy.graph.ir import Graph, Operator, Quantization, Tensor
+from mcudeploy.operators import lut
+from mcudeploy.operators.base import (
+    Constant,
+    Implementation,
+    OperatorFamily,
+    Target,
+    as_constant,
+    register,
+)
+from mcudeploy.operators.edges import quantize_float
+from mcudeploy.operators.shapes import Int8Array
+from mcudeploy.operators.view import (
+    dtype_limits,
+    elementwise_overlap,
+    output_of,
+    quantization_of,
+    tensor_at,
+)
+
+_CALL = """
+mcud_table_s8({{ inputs[0] }}, {{ outputs[0] }}, {{ elements }}, {{ constants.table }});
+"""
+_INSTRUCTIONS_PER_BYTE = 3.75
+_CALL_INSTRUCTIONS = 32
+_FIXED_OUTPUT = {"TANH": (1 / 128, 0), "LOGISTIC": (1 / 256, -128)}
+_HARD_SWISH_RATIO = 128.0
+
+
+def table_for(graph: Graph, operator: Operator) -> Int8Array:
+    """The table of an operator that `limits` accepts."""
+    if operator.kind == "TABLE":
+        table: Int8Array = operator.attributes["table"]
+        return table
+    source = tensor_at(graph, operator, 0)
+    assert source is not None
+    target = output_of(graph, operator)
+    return lut.table_of(
+        operator.kind, quantization_of(source), quantization_of(target), operator.attributes
+    )
+
+
+def is_table(graph: Graph, operator: Operator) -> bool:
+    """The operator maps one int8 to one int8 and can be computed by a table."""
+    if operator.kind not in (*lut.kinds(), "TABLE"):
+        return False
+    source = tensor_at(graph, operator, 0)
+    if source is None or source.dtype != "int8":
+        return False
+    return not any(_table_limits(graph, operator))
+
+
+def _table_limits(graph: Graph, operator: Operator) -> Iterator[str]:
+    source, target = tensor_at(graph, operator, 0), output_of(graph, operator)
+    yield from dtype_limits(graph, operator, (0,))
+    if source is None or source.quantization is None or target.quantization is None:
+        return
+    if source.elements != target.elements:
+        yield "its output does not have its input's size"
+    if source.quantization.per_channel or target.quantization.per_channel:
+        yield "it is quantized per channel"
+    yield from _reference_limits(operator.kind, source.quantization, target.quantization)
+
+
+def _reference_limits(kind: str, source: Quantization, target: Quantization) -> Iterator[str]:
+    """Where the reference kernel refuses, or computes something else than the operator's name."""
+    wanted = _FIXED_OUTPUT.get(kind)
+    if wanted is not None and (target.scale, target.zero_point) != wanted:
+        yield f"its output has not the scale {wanted[0]} and zero point {wanted[1]}"
+    if kind == "NEG" and (source != target or source.zero_point != 0):
+        yield "it is not between equal scales with zero point 0, all that the reference negates"
+    if kind == "HARD_SWISH" and source.scale >= _HARD_SWISH_RATIO * target.scale:
+        yield "its input's scale is 128 times its output's or more"
+
+
+def _table_call(graph: Graph, operator: Operator) -> Implementation:
+    source: Tensor = output_of(graph, operator)
+    return Implementation(
+        kernel="mcud_table_s8",
+        snippet=_CALL,
+        values={"elements": source.elements},
+        constants=(Constant("table", as_constant(table_for(graph, operator), "int8"), "tables"),),
+        overlaps=elementwise_overlap(0),
+        sources=("kernels/table_s8.c",),
+        headers=("table_s8.h",),
+        instructions=_INSTRUCTIONS_PER_BYTE * source.elements + _CALL_INSTRUCTIONS,
+        reason="one look-up an element",
+    )
+
+
+@register
+class OneToOne(OperatorFamily):
+    """Every function of one int8 value; `TABLE` is a chain of them."""
+
+    kinds = (*(kind for kind in lut.kinds() if kind != "QUANTIZE"), "TABLE")
+    replacement = "an activation between int8 tensors that TensorFlow Lite can quantize"
+
+    def limits(self, graph: Graph, operator: Operator) -> Iterator[str]:
+        yield from _table_limits(graph, operator)
+
+    def implementations(
+        self, graph: Graph, operator: Operator, target: Target
+    ) -> Sequence[Implementation]:
+        return (_table_call(graph, operator),)
+
+
+@register
+class Quantize(OperatorFamily):
+    """QUANTIZE: int8 to another int8 is a table, float32 to int8 an edge of the network."""
+
+    kinds = ("QUANTIZE",)
+
+    def limits(self, graph: Graph, operator: Operator) -> Iterator[str]:
+        source, target = tensor_at(graph, operator, 0), output_of(graph, operator)
+        if source is not None and source.dtype == "int8":
+            yield from _table_limits(graph, operator)
+        elif source is None or source.dtype != "float32":
+            yield f"it quantizes {source.dtype if source else 'nothing'}, not float32 or int8"
+        elif target.dtype != "int8" or target.quantization is None:
+            yield f"it quantizes to {target.dtype}, not int8"
+
+    def implementations(
+        self, graph: Graph, operator: Operator, target: Target
+    ) -> Sequence[Implementation]:
+        source = tensor_at(graph, operator, 0)
+        assert source is not None
+        if source.dtype == "float32":
+            return (quantize_float(graph, operator),)
+        return (_table_call(graph, operator),)
