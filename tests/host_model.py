@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mcudeploy.board import find_board
+from mcudeploy.board import Board, find_board
 from mcudeploy.codegen.model import ModelSource, render_model
 from mcudeploy.codegen.project import kernel_files
 from mcudeploy.deployment import LoadedModel, Options, plan_model
+from mcudeploy.memory.plan import Plan
 from mcudeploy.resources import cache_folder
 from mcudeploy.toolchain import cmsis_nn
 
@@ -39,12 +40,15 @@ static void show(uint32_t index, const void *output, uint32_t bytes)
     fwrite(&bytes, 4, 1, stdout);
     fwrite(output, 1, bytes, stdout);
 }
-int main(void)
+int main(int count, char **arguments)
 {
     static uint8_t buffer[64u << 20];
+    const int keep_state = count > 1 && arguments[1][0] == '1';
+    model_reset();
     for (;;)
     {
         memset(model_arena_sram, 0xA5, MODEL_ARENA_SRAM_BYTES);
+        if (!keep_state) model_reset();
         for (int i = 0; i < MODEL_INPUT_COUNT; i++)
         {
             if (fread(buffer, 1, model_inputs[i].bytes, stdin) != model_inputs[i].bytes) return 0;
@@ -101,21 +105,26 @@ class HostRun:
         return tuple(zlib.crc32(raw) for raw in self.operators)
 
 
-class HostModel:
-    """A network as a host program. `options` are fields of `mcudeploy.Options`."""
+def roomy_board(core: str = "cortex-m3") -> Board:
+    """A board with memory for any test network.
 
-    def __init__(self, model: bytes, folder: Path, *, sanitize: bool = True, **options: Any):
-        chosen = Options(**options)
-        board = find_board("stm32f469")
-        huge = [r.model_copy(update={"size": 1 << 26}) for r in board.regions("ram")[:1]]
-        flash = [r.model_copy(update={"size": 1 << 26}) for r in board.regions("flash")[:1]]
-        # Cores without DSP have the plain C variant, which is what the host compiles.
-        board = board.model_copy(update={"memory": (*huge, *flash), "core_name": "cortex-m3"})
-        self.deployment = plan_model(LoadedModel(model), "network.tflite", board, chosen)
+    Cores without DSP have the plain C variant, which is what the host compiles.
+    """
+    board = find_board("stm32f469")
+    huge = [r.model_copy(update={"size": 1 << 26}) for r in board.regions("ram")[:1]]
+    flash = [r.model_copy(update={"size": 1 << 26}) for r in board.regions("flash")[:1]]
+    return board.model_copy(update={"memory": (*huge, *flash), "core_name": core})
+
+
+class HostProgram:
+    """A planned network as a host program."""
+
+    def __init__(self, plan: Plan, folder: Path, *, sanitize: bool = True):
+        self.plan = plan
         self.program = self._compile(folder, sanitize)
 
     def _compile(self, folder: Path, sanitize: bool) -> Path:
-        plan = self.deployment.plan
+        plan = self.plan
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in render_model(ModelSource(plan, "network")).items():
             (folder / name).write_text(text)
@@ -132,16 +141,23 @@ class HostModel:
         )
         return program
 
-    def __call__(self, inputs: Sequence[Sequence[npt.NDArray[Any]]]) -> list[HostRun]:
-        """Run the inferences one after the other; each is a tuple of arrays."""
+    def __call__(
+        self, inputs: Sequence[Sequence[npt.NDArray[Any]]], *, keep_state: bool = False
+    ) -> list[HostRun]:
+        """Run the inferences one after the other; each is a tuple of arrays.
+
+        State is reset before each, with `keep_state` before the first alone.
+        """
         raw = b"".join(np.ascontiguousarray(a).tobytes() for arrays in inputs for a in arrays)
-        done = subprocess.run([str(self.program)], input=raw, capture_output=True, check=False)
+        done = subprocess.run(
+            [str(self.program), str(int(keep_state))], input=raw, capture_output=True, check=False
+        )
         if done.returncode != 0:
             raise AssertionError(done.stderr.decode("utf-8", "replace")[-3000:])
         return list(self._parse(done.stdout, len(inputs)))
 
     def _parse(self, raw: bytes, count: int):
-        graph = self.deployment.plan.graph
+        graph = self.plan.graph
         at = 0
         for _ in range(count):
             operators = [b""] * len(graph.operators)
@@ -155,3 +171,13 @@ class HostModel:
                 else:
                     operators[index] += data
             yield HostRun(tuple(outputs), tuple(operators))
+
+
+class HostModel(HostProgram):
+    """A .tflite as a host program. `options` are fields of `mcudeploy.Options`."""
+
+    def __init__(self, model: bytes, folder: Path, *, sanitize: bool = True, **options: Any):
+        self.deployment = plan_model(
+            LoadedModel(model), "network.tflite", roomy_board(), Options(**options)
+        )
+        super().__init__(self.deployment.plan, folder, sanitize=sanitize)

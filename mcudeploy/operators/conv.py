@@ -14,6 +14,9 @@ from mcudeploy.graph.ir import Graph, Operator
 from mcudeploy.operators.arithmetic import activation_range
 from mcudeploy.operators.base import Implementation, OperatorFamily, Target, register
 from mcudeploy.operators.cmsis_conv import cmsis_convolution, cmsis_depthwise
+from mcudeploy.operators.conv_any import any_convolution
+from mcudeploy.operators.kernels.conv import conv_implementation
+from mcudeploy.operators.kernels.depthwise import depthwise_implementations
 from mcudeploy.operators.shapes import ConvQuantization, ConvShape, Int32Array, quantize_multipliers
 from mcudeploy.operators.view import (
     activation_limits,
@@ -127,7 +130,14 @@ class Convolution(OperatorFamily):
         weights = constant_at(graph, operator, 1)
         assert weights is not None
         bias = bias_of(graph, operator)
-        return (cmsis_convolution(shape, quantization, weights, bias, target),)
+        general = any_convolution(shape, quantization, weights, bias)
+        # CMSIS-NN takes no notice of groups.
+        library = cmsis_convolution(shape, quantization, weights, bias, target)
+        others = (library, general) if shape.groups == 1 else (general,)
+        fast = None
+        if target.kernels == "auto":
+            fast = conv_implementation(shape, quantization, weights, bias, target)
+        return others if fast is None else (fast, *others)
 
 
 @register
@@ -151,4 +161,10 @@ class DepthwiseConvolution(OperatorFamily):
         weights = constant_at(graph, operator, 1)
         assert weights is not None
         bias = bias_of(graph, operator)
-        return (cmsis_depthwise(shape, quantization, weights, bias, target),)
+        library = cmsis_depthwise(shape, quantization, weights, bias, target)
+        if target.kernels != "auto":
+            return (library,)
+        return (
+            *depthwise_implementations(shape, quantization, weights, bias, target),
+            library,
+        )
