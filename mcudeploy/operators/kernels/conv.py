@@ -104,8 +104,8 @@ def _is_run(shape: ConvShape) -> bool:
     return kernel == (1, 1, 1, 1, 1) and shape.pad_top == shape.pad_left == 0
 
 
-def conv_max_distance(shape: ConvShape) -> int | None:
-    """The greatest safe output address - input address, all rows ascending. None: any.
+def conv_max_distance(shape: ConvShape) -> int:
+    """The greatest safe output address - input address, all rows ascending.
 
     A tile is written after its patches are read, so what is written up to the end of a tile must
     lie below the first byte that any later tile reads. Groups are computed one after the other
@@ -120,7 +120,7 @@ def conv_max_distance(shape: ConvShape) -> int | None:
     reads = (top * row_bytes + left * shape.in_c).ravel()
     reads[((top >= shape.in_h) | (left >= shape.in_w)).ravel()] = shape.in_h * row_bytes
     first_read_from = np.append(np.minimum.accumulate(reads[::-1])[::-1], shape.in_h * row_bytes)
-    best: int | None = None
+    best = shape.in_h * row_bytes
     pixels = shape.out_h * shape.out_w
     for row, column in _tile_ends(shape):
         end = row * shape.out_w + column
@@ -132,7 +132,7 @@ def conv_max_distance(shape: ConvShape) -> int | None:
         else:
             following = end
         distance = int(first_read_from[following]) - end * shape.out_c
-        best = distance if best is None else min(best, distance)
+        best = min(best, distance)
     return best
 
 

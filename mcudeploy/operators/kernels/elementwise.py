@@ -103,7 +103,7 @@ def _addend(
     total = ((factor1 * values) >> 16)[:, None] + ((factor2 * values) >> 16)[None, :]
     low = ((table << _ADD_SHIFT) - total)[table > q.activation_min]
     high = (((table + 1) << _ADD_SHIFT) - total)[table < q.activation_max]
-    least = int(low.max()) if low.size else int(high.min()) - 1
+    least = int(low.max()) if low.size else int(high.min()) - 1 if high.size else 0
     end = int(high.min()) if high.size else least + 1
     bound = max(abs(int(total.min())), abs(int(total.max()))) + abs(least)
     return AddFactors(factor1, factor2, least) if least < end and bound < 1 << 31 else None

@@ -62,17 +62,27 @@ def fully_connected_implementation(
             Constant("packed", as_constant(packed, "int32"), "weights"),
             Constant("requantization", as_constant(table, "int32"), "tables"),
         ),
-        overlaps=_overlaps(shape),
+        overlaps=(OverlapRule(input=0, max_distance=fully_connected_max_distance(shape)),),
         sources=("kernels/fully_connected_s8.c",),
         headers=("fully_connected_s8.h",),
         reason="four channels share each input",
     )
 
 
-def _overlaps(shape: FullyConnectedShape) -> tuple[OverlapRule, ...]:
-    """A row of outputs is written while its inputs are still read; earlier rows are free."""
-    distances = [row * shape.in_c - (row + 1) * shape.out_c for row in range(shape.batches)]
-    return (OverlapRule(input=0, max_distance=min(distances)),)
+def fully_connected_max_distance(shape: FullyConnectedShape) -> int:
+    """The greatest safe output address - input address.
+
+    Every group of four channels reads the whole row again, so all but the last group of a row
+    must end before the row's input begins; the last one, before the next row's.
+    """
+    last = (shape.out_c - 1) % 4 + 1
+    distances = [shape.batches * shape.in_c]
+    for row in range(shape.batches):
+        if shape.out_c > last:
+            distances.append(row * shape.in_c - ((row + 1) * shape.out_c - last))
+        if row + 1 < shape.batches:
+            distances.append((row + 1) * (shape.in_c - shape.out_c))
+    return min(distances)
 
 
 def _requantizations(

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Pooling and the mean over space, four channels at a time: sums in pairs of int16 (SXTAB16), of
+ * at most 255 inputs before they are widened; maxima of four bytes at once (SSUB8, SEL).
+ */
+#include "pool_s8.h"
+
+#define MOST_TAPS 255 /* 255 * 128 < 2^15 */
+
+/* The part of the map under a window. */
+typedef struct {
+    int32_t top, bottom, left, right;
+} window;
+
+static window window_at(const mcud_pool_s8_t *p, int32_t y, int32_t x)
+{
+    const int32_t top = y * p->stride_h - p->pad_top;
+    const int32_t left = x * p->stride_w - p->pad_left;
+    return (window){mcud_max(top, 0), mcud_min(top + p->k_h, p->in_h), mcud_max(left, 0),
+                    mcud_min(left + p->k_w, p->in_w)};
+}
+
+/* sums + bytes 0 and 2 of word, as two int16. */
+static inline uint32_t add_bytes02(uint32_t sums, uint32_t word)
+{
+#if MCUD_DSP
+    uint32_t result;
+    __asm__("sxtab16 %0, %1, %2" : "=r"(result) : "r"(sums), "r"(word));
+    return result;
+#else
+    return mcud_pair((int16_t)sums + (int8_t)word, (int16_t)(sums >> 16) + (int8_t)(word >> 16));
+#endif
+}
+
+static inline uint32_t add_bytes13(uint32_t sums, uint32_t word)
+{
+#if MCUD_DSP
+    uint32_t result;
+    __asm__("sxtab16 %0, %1, %2, ror #8" : "=r"(result) : "r"(sums), "r"(word));
+    return result;
+#else
+    return add_bytes02(sums, word >> 8);
+#endif
+}
+
+/* The greater of each of four int8. */
+static inline uint32_t greater_bytes(uint32_t a, uint32_t b)
+{
+#if MCUD_DSP
+    uint32_t result;
+    __asm__("ssub8 %0, %1, %2\n\tsel %0, %1, %2" : "=&r"(result) : "r"(a), "r"(b) : "cc");
+    return result;
+#else
+    uint32_t result = 0;
+    for (int32_t shift = 0; shift < 32; shift += 8) {
+        const int32_t most = mcud_max((int8_t)(a >> shift), (int8_t)(b >> shift));
+        result |= ((uint32_t)most & 0xFF) << shift;
+    }
+    return result;
+#endif
+}
+
+/* Sums of four channels from channel c over a window. */
+static void sum_four(const mcud_map *in, int32_t channels, window w, int32_t c, int32_t sums[4])
+{
+    uint32_t even = 0;
+    uint32_t odd = 0;
+    int32_t room = MOST_TAPS;
+    sums[0] = sums[1] = sums[2] = sums[3] = 0;
+    for (int32_t y = w.top; y < w.bottom; y++) {
+        const int8_t *from = mcud_row(in, y) + w.left * channels + c;
+        int32_t left = w.right - w.left;
+        while (left > 0) {
+            const int32_t taps = mcud_min(left, room);
+            for (const int8_t *const end = from + taps * channels; from < end; from += channels) {
+                const uint32_t word = mcud_load4(from);
+                even = add_bytes02(even, word);
+                odd = add_bytes13(odd, word);
+            }
+            left -= taps;
+            room -= taps;
+            if (room == 0 || (left == 0 && y + 1 == w.bottom)) {
+                sums[0] += (int16_t)even;
+                sums[1] += (int16_t)odd;
+                sums[2] += (int16_t)(even >> 16);
+                sums[3] += (int16_t)(odd >> 16);
+                even = odd = 0;
+                room = MOST_TAPS;
+            }
+        }
+    }
+}
+
+static int32_t sum_one(const mcud_map *in, int32_t channels, window w, int32_t c)
+{
+    int32_t sum = 0;
+    for (int32_t y = w.top; y < w.bottom; y++) {
+        const int8_t *const from = mcud_row(in, y) + c;
+        for (int32_t x = w.left; x < w.right; x++) {
+            sum += from[x * channels];
+        }
+    }
+    return sum;
+}
+
+/* The mean rounded half away from zero, within the activation range. */
+static inline int8_t average(const mcud_pool_s8_t *p, int32_t sum, int32_t count)
+{
+    const int32_t half = count / 2;
+    const int32_t mean = (sum > 0 ? sum + half : sum - half) / count;
+    return (int8_t)mcud_clamp(mean, p->activation_min, p->activation_max);
+}
+
+void mcud_average_pool_s8(const mcud_pool_s8_t *p, mcud_map in, mcud_map out, int32_t row_begin,
+                          int32_t row_end)
+{
+    for (int32_t y = row_begin; y < row_end; y++) {
+        int8_t *to = mcud_row(&out, y);
+        for (int32_t x = 0; x < p->out_w; x++, to += p->channels) {
+            const window w = window_at(p, y, x);
+            const int32_t count = (w.bottom - w.top) * (w.right - w.left);
+            int32_t c = 0;
+            for (; c + 4 <= p->channels; c += 4) {
+                int32_t sums[4];
+                sum_four(&in, p->channels, w, c, sums);
+                for (int32_t i = 0; i < 4; i++) {
+                    to[c + i] = average(p, sums[i], count);
+                }
+            }
+            for (; c < p->channels; c++) {
+                to[c] = average(p, sum_one(&in, p->channels, w, c), count);
+            }
+        }
+    }
+}
+
+void mcud_max_pool_s8(const mcud_pool_s8_t *p, mcud_map in, mcud_map out, int32_t row_begin,
+                      int32_t row_end)
+{
+    for (int32_t y = row_begin; y < row_end; y++) {
+        int8_t *to = mcud_row(&out, y);
+        for (int32_t x = 0; x < p->out_w; x++, to += p->channels) {
+            const window w = window_at(p, y, x);
+            int32_t c = 0;
+            for (; c + 4 <= p->channels; c += 4) {
+                uint32_t most = 0x80808080u;
+                for (int32_t row = w.top; row < w.bottom; row++) {
+                    const int8_t *from = mcud_row(&in, row) + w.left * p->channels + c;
+                    for (int32_t i = w.left; i < w.right; i++, from += p->channels) {
+                        most = greater_bytes(most, mcud_load4(from));
+                    }
+                }
+                mcud_store4(to + c, most);
+            }
+            for (; c < p->channels; c++) {
+                int32_t most = -128;
+                for (int32_t row = w.top; row < w.bottom; row++) {
+                    const int8_t *const from = mcud_row(&in, row) + c;
+                    for (int32_t i = w.left; i < w.right; i++) {
+                        most = mcud_max(most, from[i * p->channels]);
+                    }
+                }
+                to[c] = (int8_t)most;
+            }
+            if (p->activation_min > -128 || p->activation_max < 127) {
+                mcud_clamp_row(to, p->channels, p->activation_min, p->activation_max);
+            }
+        }
+    }
+}
+
+/* TFLite's MultiplyByQuantizedMultiplier for any multiplier and shift, the zero point added. */
+static int8_t requantize_any(int32_t x, const mcud_mean_s8_t *p)
+{
+    const int64_t product = (int64_t)x * (1 << mcud_max(p->shift, 0)) * p->multiplier;
+    const int32_t e = mcud_max(-p->shift, 0);
+    int32_t y = (int32_t)((product + (1 << 30)) >> 31);
+    if (e > 0) {
+        y = (int32_t)(((int64_t)y + ((int64_t)1 << (e - 1)) - (y < 0)) >> e);
+    }
+    return (int8_t)mcud_saturate8(y + p->out_zero_point);
+}
+
+void mcud_mean_s8(const mcud_mean_s8_t *p, mcud_map in, int8_t *out)
+{
+    const window all = {0, p->in_h, 0, p->in_w};
+    const int32_t zero = p->in_h * p->in_w * p->in_zero_point;
+    int32_t c = 0;
+    for (; c + 4 <= p->channels; c += 4) {
+        int32_t sums[4];
+        sum_four(&in, p->channels, all, c, sums);
+        for (int32_t i = 0; i < 4; i++) {
+            out[c + i] = requantize_any(sums[i] - zero, p);
+        }
+    }
+    for (; c < p->channels; c++) {
+        out[c] = requantize_any(sum_one(&in, p->channels, all, c) - zero, p);
+    }
+}

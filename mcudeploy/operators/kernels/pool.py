@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pooling and MEAN over space by firmware/kernels/pool_s8.c."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from mcudeploy.operators.base import Implementation, OverlapRule, Target
+from mcudeploy.operators.shapes import MeanQuantization, MeanShape, PoolShape, quantize_multiplier
+
+_POOL_CALL = """
+static const mcud_pool_s8_t params = {
+    .in_h = {{ s.in_h }}, .in_w = {{ s.in_w }}, .channels = {{ s.channels }},
+    .out_h = {{ s.out_h }}, .out_w = {{ s.out_w }},
+    .k_h = {{ s.k_h }}, .k_w = {{ s.k_w }},
+    .stride_h = {{ s.stride_h }}, .stride_w = {{ s.stride_w }},
+    .pad_top = {{ s.pad_top }}, .pad_left = {{ s.pad_left }},
+    .activation_min = {{ low }}, .activation_max = {{ high }},
+};
+const mcud_map in = { {{ inputs[0] }}, {{ s.in_w * s.channels }}, {{ s.in_h }} };
+const mcud_map out = { {{ outputs[0] }}, {{ s.out_w * s.channels }}, {{ s.out_h }} };
+
+mcud_{{ kind }}_pool_s8(&params, in, out, 0, {{ s.out_h }});
+"""
+
+_MEAN_CALL = """
+static const mcud_mean_s8_t params = {
+    .in_h = {{ s.in_h }}, .in_w = {{ s.in_w }}, .channels = {{ s.channels }},
+    .in_zero_point = {{ q.input_zero_point }}, .out_zero_point = {{ q.output_zero_point }},
+    .multiplier = {{ q.multiplier }}, .shift = {{ q.shift }},
+};
+const mcud_map in = { {{ inputs[0] }}, {{ s.in_w * s.channels }}, {{ s.in_h }} };
+
+mcud_mean_s8(&params, in, {{ outputs[0] }});
+"""
+
+
+def pool_max_distance(shape: PoolShape) -> int:
+    """The greatest safe output address - input address, all rows ascending.
+
+    A pixel is written by parts of four channels, while its window's other channels are still
+    needed: all of it must end before the first byte that it or a later pixel reads.
+    """
+    y, x = np.mgrid[0 : shape.out_h, 0 : shape.out_w]
+    top = np.maximum(y * shape.stride_h - shape.pad_top, 0)
+    left = np.maximum(x * shape.stride_w - shape.pad_left, 0)
+    reads = ((top * shape.in_w + left) * shape.channels).ravel()
+    first_read_from = np.minimum.accumulate(reads[::-1])[::-1]
+    ends = (np.arange(reads.size) + 1) * shape.channels
+    return int((first_read_from - ends).min())
+
+
+def pool_implementation(
+    kind: Literal["average", "max"],
+    shape: PoolShape,
+    activation_min: int,
+    activation_max: int,
+    target: Target,
+) -> Implementation | None:
+    """AVERAGE_POOL_2D or MAX_POOL_2D; None on cores without DSP instructions."""
+    if not target.core.dsp:
+        return None
+    return Implementation(
+        kernel=f"mcud_{kind}_pool_s8",
+        snippet=_POOL_CALL,
+        values={"s": shape, "kind": kind, "low": activation_min, "high": activation_max},
+        overlaps=(OverlapRule(input=0, max_distance=pool_max_distance(shape)),),
+        sources=("kernels/pool_s8.c",),
+        headers=("pool_s8.h",),
+        reason="four channels at a time",
+    )
+
+
+def mean_quantization(
+    input_scale: float,
+    input_zero_point: int,
+    output_scale: float,
+    output_zero_point: int,
+    elements: int,
+) -> MeanQuantization:
+    """The constants of MEAN as TFLM's QuantizedMeanOrSum prepares them.
+
+    The number of elements is folded into the multiplier, its leading power of two into the shift.
+    """
+    multiplier, shift = quantize_multiplier(input_scale / output_scale)
+    more = min(elements.bit_length() - 1, 32, 31 + shift)
+    return MeanQuantization(
+        input_zero_point, output_zero_point, (multiplier << more) // elements, shift - more
+    )
+
+
+def mean_implementation(
+    shape: MeanShape, quantization: MeanQuantization, target: Target
+) -> Implementation | None:
+    """MEAN over height and width; None on cores without DSP instructions."""
+    if not target.core.dsp:
+        return None
+    return Implementation(
+        kernel="mcud_mean_s8",
+        snippet=_MEAN_CALL,
+        values={"s": shape, "q": quantization},
+        overlaps=(OverlapRule(input=0, max_distance=-shape.channels),),
+        sources=("kernels/pool_s8.c",),
+        headers=("pool_s8.h",),
+        reason="four channels at a time",
+    )

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Our kernels compute TFLite's bytes, on the host under sanitizers and on a Cortex-M4F.
+
+A program of many random layers is compiled at once, so each hypothesis example is a seed.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+import kernel_cases as cases
+from kernel_emulator import CountedProgram
+from kernel_program import Case, run_on_host
+from mcudeploy.operators.base import Implementation
+from mcudeploy.operators.kernels.conv import conv_implementation
+from mcudeploy.operators.kernels.depthwise import depthwise_implementations
+from mcudeploy.operators.kernels.elementwise import (
+    add_implementation,
+    add_table,
+    find_add_factors,
+    mul_implementation,
+)
+from mcudeploy.operators.kernels.fully_connected import fully_connected_implementation
+from mcudeploy.operators.shapes import ConvShape, FullyConnectedShape, MulQuantization
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc for the host"),
+    pytest.mark.skipif(
+        shutil.which("arm-none-eabi-gcc") is None, reason="needs arm-none-eabi-gcc"
+    ),
+]
+LAYERS = 25
+seeds = given(seed=st.integers(0, 2**32 - 1))
+one_program = settings(
+    max_examples=2, deadline=None, phases=[Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)  # fmt: skip
+Made = tuple[Implementation, cases.Layer]
+
+
+def convolution(random: cases.Random) -> Made | None:
+    layer = cases.convolution(random)
+    assert isinstance(layer.shape, ConvShape)
+    made = conv_implementation(
+        layer.shape, layer.quantization, layer.weights, layer.bias, cases.M4F
+    )
+    return None if made is None else (made, layer)
+
+
+def depthwise(random: cases.Random) -> Made | None:
+    layer = cases.convolution(random, depthwise=True)
+    assert isinstance(layer.shape, ConvShape)
+    made = depthwise_implementations(
+        layer.shape, layer.quantization, layer.weights, layer.bias, cases.M4F
+    )
+    return (made[int(random.integers(len(made)))], layer) if made else None
+
+
+def dense(random: cases.Random) -> Made | None:
+    layer = cases.dense(random)
+    assert isinstance(layer.shape, FullyConnectedShape)
+    made = fully_connected_implementation(
+        layer.shape, layer.quantization, layer.weights, layer.bias, cases.M4F
+    )
+    return None if made is None else (made, layer)
+
+
+def batch(make: Callable[[cases.Random], Made | None], seed: int) -> list[Made]:
+    """LAYERS served layers; nearly all that are drawn must be served."""
+    random = np.random.default_rng(seed)
+    drawn = [make(random) for _ in range(LAYERS + 5)]
+    served = [one for one in drawn if one is not None]
+    assert len(served) >= LAYERS
+    return served[:LAYERS]
+
+
+def check(program: list[Case], expected: list[np.ndarray], folder: Path) -> None:
+    """Every case gives its bytes on both machines."""
+    counted = CountedProgram(program, cases.M4F.core, folder)
+    for index, (host, truth) in enumerate(zip(run_on_host(program, folder), expected, strict=True)):
+        where = program[index].implementation.values
+        np.testing.assert_array_equal(host, truth, err_msg=f"host {where}")
+        np.testing.assert_array_equal(counted.run(index).output, truth, err_msg=f"M4F {where}")
+
+
+def overlapped(made: Implementation, layer: cases.Layer, beyond: int) -> Case:
+    distance = made.overlaps[0].max_distance
+    assert distance is not None
+    return Case(made, (layer.x,), layer.expected.size, distance + beyond)
+
+
+FAMILIES = pytest.mark.parametrize("make", [convolution, depthwise, dense])
+
+
+@FAMILIES
+@seeds
+@one_program
+def test_layers_of_any_shape_give_the_reference_bytes(
+    make: Callable[[cases.Random], Made | None], seed: int, tmp_path: Path
+) -> None:
+    layers = batch(make, seed)
+    program = [Case(made, (layer.x,), layer.expected.size) for made, layer in layers]
+    check(program, [layer.expected for _, layer in layers], tmp_path)
+
+
+@FAMILIES
+@seeds
+@one_program
+def test_output_may_overlap_input_to_the_last_permitted_byte(
+    make: Callable[[cases.Random], Made | None], seed: int, tmp_path: Path
+) -> None:
+    layers = batch(make, seed)
+    program = [overlapped(made, layer, 0) for made, layer in layers]
+    check(program, [layer.expected for _, layer in layers], tmp_path)
+
+
+@FAMILIES
+def test_one_byte_beyond_the_overlap_rule_breaks_some_layer(
+    make: Callable[[cases.Random], Made | None], tmp_path: Path
+) -> None:
+    layers = batch(make, 7)
+    outputs = run_on_host([overlapped(made, layer, 1) for made, layer in layers], tmp_path)
+    wrong = [(out != layer.expected).any() for out, (_, layer) in zip(outputs, layers, strict=True)]
+    assert any(wrong)
+
+
+_ROW_BY_ROW = """
+static int8_t kept[{{ ring }} * {{ s.in_w * s.in_c }}];
+const mcud_map rolling = { kept, in.row_bytes, {{ ring }} };
+int32_t fed = 0;
+for (int32_t y = 0; y < {{ s.out_h }}; y++) {
+    const int32_t last = y * {{ s.stride_h }} - {{ s.pad_top }} + {{ (s.k_h - 1) * s.dilation_h }};
+    for (; fed <= last && fed < {{ s.in_h }}; fed++) {
+        memcpy(mcud_row(&rolling, fed), in.base + fed * in.row_bytes, (size_t)in.row_bytes);
+    }
+    {{ function }}(&params, rolling, out, y, y + 1, {{ scratch }});
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("make", "function"), [(convolution, "mcud_conv_s8"), (depthwise, "mcud_depthwise_s8")]
+)
+@seeds
+@one_program
+def test_rows_one_by_one_from_a_rolling_buffer_give_the_same_bytes(
+    make: Callable[[cases.Random], Made | None], function: str, seed: int, tmp_path: Path
+) -> None:
+    program, expected = [], []
+    for made, layer in batch(make, seed):
+        rolling = cases.with_call(made, _ROW_BY_ROW)
+        assert isinstance(layer.shape, ConvShape)
+        ring = (layer.shape.k_h - 1) * layer.shape.dilation_h + 1
+        values = {**made.values, "ring": ring, "function": function}
+        program.append(Case(replace(rolling, values=values), (layer.x,), layer.expected.size))
+        expected.append(layer.expected)
+    check(program, expected, tmp_path)
+
+
+@seeds
+@one_program
+def test_addition_gives_the_reference_bytes(seed: int, tmp_path: Path) -> None:
+    random = np.random.default_rng(seed)
+    program, expected = [], []
+    while len(program) < LAYERS:
+        q = cases.add_quantization(random)
+        count = int(random.integers(1, 40))
+        made = add_implementation(count, q, cases.M4F)
+        if made is None:
+            continue
+        a, b = (random.integers(-128, 128, count).astype(np.int8) for _ in range(2))
+        program.append(Case(made, (a, b), count))
+        expected.append(add_table(q)[a.astype(int) + 128, b.astype(int) + 128].astype(np.int8))
+    check(program, expected, tmp_path)
+
+
+@settings(max_examples=25, deadline=None)
+@seeds
+def test_factors_of_an_addition_give_its_whole_table(seed: int) -> None:
+    q = cases.add_quantization(np.random.default_rng(seed))
+    factors = find_add_factors(q)
+    if factors is None:
+        return
+    values = np.arange(-128, 128, dtype=np.int64) * 256
+    total = (
+        factors.addend
+        + (factors.factor1 * values >> 16)[:, None]
+        + (factors.factor2 * values >> 16)[None, :]
+    )
+    assert np.abs(total).max() < 2**31
+    clipped = np.clip(np.clip(total >> 21, -128, 127), q.activation_min, q.activation_max)
+    np.testing.assert_array_equal(clipped, add_table(q))
+
+
+@seeds
+@one_program
+def test_product_gives_the_reference_bytes(seed: int, tmp_path: Path) -> None:
+    random = np.random.default_rng(seed)
+    program, expected = [], []
+    for _ in range(LAYERS):
+        scale = float(2.0 ** random.uniform(-15, -2))
+        base = cases.quantization(random, 200 / scale, 1)
+        multiplier, shift = base.multipliers[0], base.shifts[0]
+        q = MulQuantization(
+            base.input_zero_point, cases.zero_point(random), base.output_zero_point,
+            multiplier, shift, base.activation_min, base.activation_max,
+        )  # fmt: skip
+        count, repeats = int(random.integers(1, 20)), cases.pick(random, 1, 3)
+        made = mul_implementation(count, q, cases.M4F, repeats=repeats)
+        assert made is not None
+        a = random.integers(-128, 128, (repeats, count)).astype(np.int8)
+        b = random.integers(-128, 128, count).astype(np.int8)
+        products = (a.astype(np.int64) - q.input1_zero_point) * (
+            b.astype(np.int64) - q.input2_zero_point
+        )
+        result = cases.kernel_reference.requantize(products, multiplier, shift)
+        truth = np.clip(result + q.output_zero_point, q.activation_min, q.activation_max)
+        program.append(Case(made, (a, b), a.size))
+        expected.append(truth.astype(np.int8).ravel())
+    check(program, expected, tmp_path)
