@@ -130,14 +130,15 @@ class Convolution(OperatorFamily):
         weights = constant_at(graph, operator, 1)
         assert weights is not None
         bias = bias_of(graph, operator)
-        general = any_convolution(shape, quantization, weights, bias)
-        # CMSIS-NN takes no notice of groups.
-        library = cmsis_convolution(shape, quantization, weights, bias, target)
-        others = (library, general) if shape.groups == 1 else (general,)
         fast = None
         if target.kernels == "auto":
             fast = conv_implementation(shape, quantization, weights, bias, target)
-        return others if fast is None else (fast, *others)
+        if shape.groups > 1:
+            # CMSIS-NN takes no notice of groups.
+            other = any_convolution(shape, quantization, weights, bias)
+        else:
+            other = cmsis_convolution(shape, quantization, weights, bias, target)
+        return (other,) if fast is None else (fast, other)
 
 
 @register
