@@ -2,13 +2,16 @@
 """A firmware around a model written by hand, compiled without PlatformIO and code generation.
 
 The runtime, the drivers, the linker script and board_config.h are the product's own. The model has
-four operators that exercise the link: a table, two outputs, kept state, and a reduction; `Twin`
-computes the same in Python.
+operators that exercise the link: a product, two outputs, kept state, a reduction, and many that
+compute nothing. `Twin` computes the same in Python.
 """
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import subprocess
+import tempfile
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +21,8 @@ from mcudeploy.codegen.model import environment
 from mcudeploy.resources import resource_folder
 
 INPUT_BYTES = 600
+EXTRA_OPERATORS = 70
+"""More than one answer holds, so that observed runs pause."""
 MODEL_ID = "c0ffee42"
 STACK_BYTES = 2048
 
@@ -28,7 +33,7 @@ HEADER = """\
 #include <stdint.h>
 #define MODEL_INPUT_COUNT 1
 #define MODEL_OUTPUT_COUNT 2
-#define EXTRA 0
+#define EXTRA EXTRA_OPERATORS
 #define MODEL_OPERATOR_COUNT (4 + EXTRA)
 #define MODEL_STATEFUL 1
 typedef struct
@@ -111,12 +116,13 @@ static void reduce(void)
     }
     memcpy(sum, &total, 4);
 }
-FAULT_CODE
+OWN_CODE
 #define SHOW(k, pointer, bytes) \\
     do { if (observe != NULL) { observe(k, pointer, bytes); } } while (0)
 
 __attribute__((noinline)) void model_invoke_observed(model_observer_t observe)
 {
+    BEFORE
     times();
     SHOW(0, b, N);
     halves();
@@ -125,7 +131,7 @@ __attribute__((noinline)) void model_invoke_observed(model_observer_t observe)
     accumulate();
     SHOW(2, b, N);
     reduce();
-    FAULT_CALL
+    WITHIN
     SHOW(3, sum, 4);
     for (int k = 0; k < EXTRA; k++)
     {
@@ -147,7 +153,6 @@ void model_reset(void)
 class Twin:
     """The hand-written model in Python: outputs, and the output bytes of every operator."""
 
-    extra: int = 0
     state: list[int] = field(default_factory=lambda: [5] * 16)
 
     def infer(self, data: bytes) -> tuple[tuple[bytes, ...], list[bytes]]:
@@ -158,71 +163,101 @@ class Twin:
             self.state[i % 16] = (self.state[i % 16] + c[i]) & 255
             out[i] ^= self.state[i % 16]
         total = sum(out).to_bytes(4, "little")
-        shown = [b, c + a, bytes(out), total, *[total] * self.extra]
+        shown = [b, c + a, bytes(out), total, *[total] * EXTRA_OPERATORS]
         return (bytes(out), total), shown
 
-    def checksums(self, data: bytes) -> tuple[int, ...]:
-        return tuple(zlib.crc32(block) for block in self.infer(data)[1])
+
+def checksums(shown: list[bytes]) -> tuple[int, ...]:
+    """What the firmware reports of operators with these output bytes."""
+    return tuple(zlib.crc32(block) for block in shown)
+
+
+@dataclass(frozen=True)
+class Variation:
+    """C text put into the model: functions, and statements before and within an inference."""
+
+    code: str = ""
+    before: str = ""
+    within: str = ""
 
 
 def build(
     folder: Path,
     board: Board,
+    variation: Variation = Variation(),
     *,
-    extra: int = 0,
-    fault_code: str = "",
-    fault_call: str = "",
     selftest: bytes | None = None,
-    flags: tuple[str, ...] = (),
 ) -> Path:
     """Compile and link the firmware; any warning of compiler or linker fails."""
     folder.mkdir(parents=True, exist_ok=True)
+    common = _common_files(board)
     ram = board.regions("ram")
     other = f'IN(".region.{ram[1].name}.arena") int8_t model_arena_other[N];' if ram[1:] else ""
     source = (
         SOURCE.replace("FIRST", ram[0].name)
         .replace("OTHER_ARENA", other)
         .replace("OTHER_BLOCK", "model_arena_other" if other else "model_arena_first + 2 * N")
-        .replace("FAULT_CODE", fault_code)
-        .replace("FAULT_CALL", fault_call)
+        .replace("OWN_CODE", variation.code)
+        .replace("BEFORE", variation.before)
+        .replace("WITHIN", variation.within)
         .replace("INPUT_BYTES", str(INPUT_BYTES))
     )
+    (folder / "model.c").write_text(source, encoding="utf-8")
+    (folder / "selftest.h").write_text(_selftest(selftest), encoding="utf-8")
+    runtime = resource_folder("firmware") / "runtime"
+    elf = folder / "firmware.elf"
+    own = [str(folder / "model.c"), str(runtime / "selftest_run.c")]
+    link = ["-nostartfiles", "--specs=nano.specs", "-Wl,--gc-sections", "-Wl,--fatal-warnings"]
+    link += [f"-Wl,-Map,{folder / 'firmware.map'}", "-T", str(common / "board.ld")]
+    _gcc(board, common, [f"-I{folder}", *own, *map(str, common.glob("*.o")), *link, "-o", str(elf)])
+    return elf
+
+
+_common: dict[str, Path] = {}
+
+
+def _common_files(board: Board) -> Path:
+    """A folder with all that does not change from one variation to the next."""
+    key = board.model_dump_json()
+    if key not in _common:
+        _common[key] = _make_common_files(board)
+    return _common[key]
+
+
+def _make_common_files(board: Board) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix=f"mcudeploy-{board.name}-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     env = environment()
     context = {"board": board, "stack_bytes": STACK_BYTES, "model_sha256": MODEL_ID * 8}
-    files = {
-        "model.h": HEADER.replace(
-            "#define MODEL_OPERATOR", f"#define EXTRA {extra}\n#define MODEL_OPERATOR"
-        ),
-        "model.c": source,
-        "selftest.h": _selftest(selftest, extra),
-        "board_config.h": env.get_template("project/board_config.h.j2").render(context),
-        "board.ld": env.get_template("project/board.ld.j2").render(context),
-    }
-    for name, text in files.items():
+    header = HEADER.replace("EXTRA_OPERATORS", str(EXTRA_OPERATORS))
+    (folder / "model.h").write_text(header, encoding="utf-8")
+    for name in ("board_config.h", "board.ld"):
+        text = env.get_template(f"project/{name}.j2").render(context)
         (folder / name).write_text(text, encoding="utf-8")
     firmware = resource_folder("firmware")
-    sources = [folder / "model.c", *sorted((firmware / "runtime").glob("*.c"))]
+    sources = [f for f in (firmware / "runtime").glob("*.c") if f.stem != "selftest_run"]
     sources += [firmware / "drivers" / name for name in board.driver_files]
-    elf = folder / "firmware.elf"
+    for source in sources:
+        _gcc(board, folder, ["-c", str(source), "-o", str(folder / f"{source.stem}.o")])
+    return folder
+
+
+def _gcc(board: Board, folder: Path, arguments: list[str]) -> None:
+    firmware = resource_folder("firmware")
     command = [
         "arm-none-eabi-gcc", *board.core.compiler_flags, "-std=c99", "-O2", "-g",
-        "-Wall", "-Wextra", "-Werror", "-Wl,--fatal-warnings",
-        "-ffunction-sections", "-fdata-sections",
-        "-nostartfiles", "--specs=nano.specs", "-Wl,--gc-sections",
-        f"-Wl,-Map,{folder / 'firmware.map'}", "-T", str(folder / "board.ld"),
-        f"-I{folder}", f"-I{firmware / 'runtime'}", f"-I{firmware / 'drivers'}",
-        *flags, *map(str, sources), "-o", str(elf),
+        "-Wall", "-Wextra", "-Werror", "-ffunction-sections", "-fdata-sections",
+        f"-I{folder}", f"-I{firmware / 'runtime'}", f"-I{firmware / 'drivers'}", *arguments,
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert not done.stderr, done.stderr
-    return elf
 
 
-def _selftest(data: bytes | None, extra: int) -> str:
+def _selftest(data: bytes | None) -> str:
     if data is None:
         return "#define MODEL_SELFTEST 0\n"
-    outputs, _ = Twin(extra).infer(data)
+    outputs, _ = Twin().infer(data)
     crcs = ", ".join(f"0x{zlib.crc32(output):08x}u" for output in outputs)
     return (
         "#define MODEL_SELFTEST 1\n"

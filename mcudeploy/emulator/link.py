@@ -105,6 +105,7 @@ class Link:
         self._sequence = 0
         self._connected = False
         self._text = bytearray()
+        self.failed = False
         self.piece_bytes = _PIECE_MAX
         self.statistics = LinkStatistics()
 
@@ -122,8 +123,13 @@ class Link:
         firmware refuses, and what `fault_error` makes of a fault.
         """
         self._sequence = (self._sequence + 1) & 0xFF
-        frame = encode(kind, self._sequence, payload)
         self.statistics.requests += 1
+        self.failed = True  # until it is answered
+        answer = self._exchange(encode(kind, self._sequence, payload), kind, attempts)
+        self.failed = False
+        return answer
+
+    def _exchange(self, frame: bytes, kind: Request, attempts: int) -> bytes:
         silent = damaged = 0
         while silent < attempts and damaged < _DAMAGED_ATTEMPTS:
             self._stream.write(frame)

@@ -224,7 +224,7 @@ class LinkSession:
         if self._closed:
             return
         try:
-            if self._finish is not None:
+            if self._finish is not None and not self.link.failed:
                 self.link.request(Request.EXIT, b"\0")
                 self._finish()
         finally:

@@ -235,7 +235,7 @@ class Machine:
         return False
 
     def _exception(self, engine: Any, number: int, _: object) -> None:
-        self._record(f"the firmware raised exception {number}", precise=True)
+        self._record(f"the firmware raised an exception (number {number})", precise=True)
 
     def _bad_instruction(self, engine: Any, _: object) -> bool:
         self._record(f"{self._board.core.name} has no such instruction", precise=True)
@@ -269,8 +269,9 @@ class Machine:
             self._engine.emu_stop()
 
     def _where(self, pc: int = 0) -> str:
-        """The function at `pc` (0: of the current block) and the one that called it."""
-        at = self.image.describe(pc or self.counter.block_address)
+        """The function at `pc`, else of the last block that ran, and the one that called it."""
+        named = pc if self.image.function_at(pc) else self.counter.block_address
+        at = self.image.describe(named)
         lr = self._engine.reg_read(self._arm.UC_ARM_REG_LR)
         caller = self.image.function_at(lr)
         return f"in {at}" + (f", called from {self.image.describe(lr)}" if caller else "")
