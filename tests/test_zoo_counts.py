@@ -81,6 +81,14 @@ def test_most_figures_are_met_outright() -> None:
     assert sum(row.met for row in computed) > 0.75 * len(computed)
 
 
+def test_an_accuracy_is_quoted_for_the_papers_own_members_only() -> None:
+    quoted = zoo.published_accuracy("mobilenet_v1", width=0.5, resolution=160)
+    assert quoted is not None
+    assert (quoted.published, quoted.figure) == ("60.2", "ImageNet top-1 accuracy, %")
+    assert zoo.published_accuracy("mobilenet_v1", width=0.5, resolution=96) is None
+    assert zoo.published_accuracy("mobilenet_v1", classes=10) is None
+
+
 def test_a_wrong_count_would_not_be_met() -> None:
     row = Row("x", "MACs", "569M", 570.6e6, "all layers")
     assert not row.met

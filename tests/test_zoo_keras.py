@@ -28,8 +28,6 @@ EVERY_PUSH: tuple[Member, ...] = (
     ("mobilenet_v1", {"width": 0.25, "resolution": 64, "classes": 10}),
     ("mobilenet_v3_small", {"width": 0.35, "resolution": 64, "classes": 10}),
     ("shufflenet", {"width": 0.25, "resolution": 64, "classes": 10, "se_ratio": 4}),
-    ("resnet8", {}),
-    ("autoencoder", {}),
     ("rnn_attention", {"steps": 4}),
     ("lstm", {"steps": 4}),
     ("gru", {"steps": 4, "layers": 2}),
@@ -54,6 +52,8 @@ NIGHTLY: tuple[Member, ...] = (
     ("efficientnet_b0", {"resolution": 96, "classes": 10}),
     ("ds_cnn", {}),
     ("vww", {}),
+    ("resnet8", {}),
+    ("autoencoder", {}),
     ("rnn", {"layers": 2}),
     ("lstm", {}),
     ("gru", {}),
@@ -99,7 +99,7 @@ def compare(members: tuple[Member, ...], folder: Path) -> None:
         assert real.tensors[real.inputs[0]].shape == graph.tensors[graph.inputs[0]].shape, label
         assert real.tensors[real.outputs[0]].shape == graph.tensors[graph.outputs[0]].shape, label
         check_scales(real, label)
-        assert facts["spread"] > 1e-3, f"{label}: the same output whatever the input"
+        assert facts["spread"] > 0.02, f"{label}: int8 outputs would hardly depend on the input"
 
 
 def check_scales(graph: Graph, label: str) -> None:

@@ -17,14 +17,15 @@ from typing import Any
 from mcudeploy.errors import InputError
 from mcudeploy.graph.ir import Graph
 from mcudeploy.zoo.architecture import Architecture, Option, OptionValue, nearest
-from mcudeploy.zoo.claims import Row, check
+from mcudeploy.zoo.claims import Claim, Row, check
 from mcudeploy.zoo.counting import Counts, LayerCount, count
 from mcudeploy.zoo.lowering import lower
 from mcudeploy.zoo.net import Network
 
 __all__ = [
-    "Architecture", "Counts", "LayerCount", "Network", "Option", "Row", "counts", "describe",
-    "families", "graph", "keras_model", "members", "names", "network", "sample_inputs", "verify",
+    "Architecture", "Claim", "Counts", "LayerCount", "Network", "Option", "Row", "counts",
+    "describe", "families", "graph", "keras_model", "members", "names", "network",
+    "published_accuracy", "sample_inputs", "verify",
 ]  # fmt: skip
 
 _FILES = (
@@ -116,6 +117,17 @@ def sample_inputs(name: str, count: int = 8, *, seed: int = 0, **options: Any) -
     from mcudeploy.zoo.keras_backend import sample_inputs as sample
 
     return sample(network(name, **options).input_shape, count, seed)
+
+
+def published_accuracy(name: str, **options: Any) -> Claim | None:
+    """What the paper says of a member's ImageNet accuracy (or error); None where it says nothing.
+
+    The paper's own, never measured here. Raises InputError for a bad name or option.
+    """
+    entry = describe(name)
+    wanted = entry.complete(options)
+    quoted = (claim for claim in entry.claims if claim.measure is None)
+    return next((c for c in quoted if entry.complete(c.options) == wanted), None)
 
 
 def verify(name: str | None = None) -> tuple[Row, ...]:

@@ -6,13 +6,15 @@ them. So every layer is run, as soon as it is made, on a few seeded images: batc
 moving statistics from what they see, and a layer without batch norm is rescaled so that each of its
 channels has mean 0 and variance 1 there (a data-dependent initialization: Mishkin and Matas, 2016,
 arXiv:1511.06422). The images are smooth and differ in brightness and contrast, so that different
-inputs still give different outputs behind a global average.
+inputs still give different outputs behind a global average. A classifier behind a softmax is
+scaled until one class of many stands out: evenly spread probabilities would all be 0 in int8.
 
 TensorFlow is imported by these functions, and only by them.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from typing import Any
@@ -57,6 +59,7 @@ def build(network: Network, seed: int = 0) -> Any:
     keras = _import_keras()
     keras.utils.set_random_seed(seed)
     source = keras.Input(network.input_shape, name="input")
+    classifier: Any = None
     symbols: list[Any] = [source]
     samples: list[Any] = [sample_inputs(network.input_shape, seed=seed)]
     readers = _last_readers(network)
@@ -67,6 +70,10 @@ def build(network: Network, seed: int = 0) -> Any:
         made = _LAYERS[layer.kind](keras, layer)
         symbols.append(_call(made, [symbols[i] for i in layer.inputs]))
         inputs = [samples[i] for i in layer.inputs]
+        if layer.kind in ("conv", "dense"):
+            classifier = made
+        if layer is network.layers[-1] and layer.options.get("function") == "softmax":
+            inputs = [_sharpen(classifier, inputs[0])]
         samples.append(_initialize(made, layer, inputs, position in followed_by_norm))
         for i in layer.inputs:
             if readers[i] == position:
@@ -124,6 +131,20 @@ def _initialize(made: Any, layer: Layer, inputs: list[Any], norm_follows: bool) 
             made.bias.assign(-mean / deviation)
         output = (output - mean * made.use_bias) / deviation
     return output
+
+
+def _sharpen(classifier: Any, logits: Any) -> Any:
+    """Scales a classifier so that its logits deviate by sqrt(2 ln n) from sample to sample.
+
+    That is where the largest of n normal logits holds its own against the sum of all. What stands
+    between classifier and softmax (ReLU, a mean) scales along. Returns the scaled logits.
+    """
+    values = np.asarray(logits)
+    deviation = max(float((values - values.mean(axis=0)).std()), _SMALLEST_DEVIATION)
+    gain = math.sqrt(2 * math.log(values.shape[-1])) / deviation
+    for variable in classifier.trainable_variables:
+        variable.assign(variable * gain)
+    return values * gain
 
 
 def _seed_biases(layer: Any, name: str) -> None:

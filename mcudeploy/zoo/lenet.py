@@ -30,8 +30,10 @@ ARCHITECTURES = (
         "lenet5", "lenet", "LeNet-5", "LeCun et al., Proc. IEEE 86(11), 1998", lenet5,
         (
             resolution(32, low=32), channels(1), classes(10),
-            Option("activation", "tanh", "of the hidden layers", ("tanh", "relu", "sigmoid")),
-            Option("output", "sigmoid", "activation of the last layer", ("sigmoid", "softmax")),
+            Option("activation", "tanh", "of the hidden layers", ("tanh", "relu", "sigmoid"),
+                   members=("tanh",)),
+            Option("output", "sigmoid", "activation of the last layer", ("sigmoid", "softmax"),
+                   members=("sigmoid",)),
         ),
         (
             layer_parameters("c1", "156"), layer_parameters("c3", "2,416"),
