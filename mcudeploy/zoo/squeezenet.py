@@ -90,7 +90,7 @@ ARCHITECTURES = (
             _bytes(
                 "7.7 MB",
                 "1,589,672 parameters are 6.06 MiB; 1x1 bypasses on fire2, 4, 6 and 8 as the paper "
-                "draws them add 341,248, and 7.7 MB would take 700,000",
+                "draws them add 341,248; 7.7 MB would hold 1,925,000",
                 bypass="complex",
             ),
             with_biases("1,589,672", bypass="complex"),
