@@ -22,7 +22,6 @@ from mcudeploy.memory.plan import Plan
 from mcudeploy.operators.base import Target
 
 MANIFEST_NAME = "mcudeploy.json"
-SCHEMA = 1
 
 
 class _Record(BaseModel):
@@ -76,7 +75,7 @@ class PlanRecord(_Record):
 class Manifest(_Record):
     """The whole of mcudeploy.json."""
 
-    schema_version: Literal[1] = SCHEMA
+    schema_version: Literal[1] = 1
     mcudeploy_version: str
     model_name: str
     model_sha256: str

@@ -30,13 +30,18 @@ from mcudeploy.resources import resource_folder
 
 _INCLUDE = re.compile(r'^#include "([\w.]+)"', re.MULTILINE)
 _OPTIMIZE_FLAG = "-O2"
+_SELFTEST_SEED = 0x2545F491
 
 
 @dataclass(frozen=True, eq=False)
 class SelfTest:
-    """One inference that the firmware checks when it boots: inputs, and each output's CRC-32."""
+    """One inference that the firmware checks when it boots.
 
-    inputs: tuple[npt.NDArray[Any], ...] = ()
+    `inputs` has None for an input that the firmware draws from the seed, so that it takes no
+    flash; `crcs` has the CRC-32 of each output.
+    """
+
+    inputs: tuple[npt.NDArray[Any] | None, ...] = ()
     crcs: tuple[int, ...] = ()
 
 
@@ -101,14 +106,37 @@ def _runtime(board: Board) -> dict[str, bytes]:
     return files
 
 
+def xorshift_bytes(state: int, count: int) -> tuple[int, bytes]:
+    """The next `count` bytes of the generator that the firmware's self-test draws from."""
+    drawn = bytearray(count)
+    for i in range(count):
+        state ^= state << 13 & 0xFFFFFFFF
+        state ^= state >> 17
+        state ^= state << 5 & 0xFFFFFFFF
+        drawn[i] = state >> 24
+    return state, bytes(drawn)
+
+
 def _self_test(deployment: Deployment) -> SelfTest:
     """The golden answer to one random input; empty where golden cannot run."""
     if golden_unavailable() is not None:
         return SelfTest()
-    inputs = sample_inputs(deployment.graph, 1, seed=0)[-1]
+    graph, state = deployment.graph, _SELFTEST_SEED
+    inputs: list[npt.NDArray[Any]] = []
+    stored: list[npt.NDArray[Any] | None] = []
+    samples = sample_inputs(graph, 1, seed=0)[-1]
+    for index, sample in zip(graph.inputs, samples, strict=True):
+        tensor = graph.tensors[index]
+        if tensor.dtype in ("int8", "uint8", "int16"):
+            state, drawn = xorshift_bytes(state, tensor.bytes)
+            inputs.append(np.frombuffer(drawn, tensor.dtype).reshape(tensor.shape))
+            stored.append(None)
+        else:
+            inputs.append(sample)
+            stored.append(sample)
     with Reference(deployment.model) as golden:
         outputs = golden.infer(inputs).outputs
-    return SelfTest(inputs, tuple(zlib.crc32(output.tobytes()) for output in outputs))
+    return SelfTest(tuple(stored), tuple(zlib.crc32(output.tobytes()) for output in outputs))
 
 
 def _rendered(
@@ -131,7 +159,8 @@ def _rendered(
         "input_text": str(graph.tensors[graph.inputs[0]]).split(" ", 1)[1],
         "output_text": str(graph.tensors[graph.outputs[0]]).split(" ", 1)[1],
         "arena_text": ", ".join(f"{n:,} bytes of {r}" for r, n in deployment.plan.arenas.items()),
-        "selftest_inputs": [_bytes_text(values) for values in test.inputs],
+        "selftest_inputs": [_bytes_text(p, values) for p, values in enumerate(test.inputs)],
+        "selftest_seed": _SELFTEST_SEED,
         "selftest_crcs": test.crcs,
     }
     env = environment()
@@ -153,6 +182,8 @@ def _target_name(name: str, board: Board) -> str:
     return name.replace("NAME", board.name).replace("gitignore", ".gitignore")
 
 
-def _bytes_text(values: npt.NDArray[Any]) -> dict[str, Any]:
+def _bytes_text(position: int, values: npt.NDArray[Any] | None) -> dict[str, Any] | None:
+    if values is None:
+        return None
     raw = np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
-    return {"bytes": raw.size, "initializers": array_elements(raw)}
+    return {"position": position, "bytes": raw.size, "initializers": array_elements(raw)}
