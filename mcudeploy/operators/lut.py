@@ -281,12 +281,14 @@ def _single(function: Callable[..., Any]) -> _Float:
 
 
 def _gelu(x: Float32Array, attributes: Attributes) -> Float32Array:
-    wide = x.astype(np.float64)
+    """In single precision, step by step; tanh and erfc are rounded once from double precision."""
+    half = np.float32(0.5) * x
     if attributes.get("approximate"):
-        inner = math.sqrt(2 / math.pi) * (wide + 0.044715 * wide**3)
-        return np.asarray(0.5 * wide * (1 + np.tanh(inner)), np.float32)
-    erf = np.array([math.erf(v) for v in wide / math.sqrt(2.0)])
-    return np.asarray(0.5 * wide * (1 + erf), np.float32)
+        cubed = np.float32(0.044715) * x * x * x
+        inner = np.float32(math.sqrt(2 / math.pi)) * (x + cubed)
+        return half * (np.float32(1) + np.tanh(inner.astype(np.float64)).astype(np.float32))
+    inner = x * np.float32(-math.sqrt(0.5))
+    return half * np.array([math.erfc(v) for v in inner.tolist()], np.float32)
 
 
 def _elu(x: Float32Array, attributes: Attributes) -> Float32Array:
