@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import kernel_reference
 import numpy as np
 import numpy.typing as npt
 
-import kernel_reference
 from mcudeploy.board import CORES
 from mcudeploy.operators.base import Implementation, Target
 from mcudeploy.operators.shapes import (
@@ -45,7 +45,7 @@ def conv_shape(random: Random, *, depthwise: bool = False) -> ConvShape:
     in_c = pick(random, 1, 2, 3, 4, 5, 6, 8, 12, 16)
     groups = in_c if depthwise else pick(random, 1, 1, 1, 2)
     if depthwise:
-        in_c = groups = max(2, in_c)
+        groups = in_c
         out_c = in_c * pick(random, 1, 1, 1, 2, 3)
     else:
         groups = groups if in_c % groups == 0 else 1

@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import unicorn
 from elftools.elf.elffile import ELFFile
+from kernel_program import _FLAGS, POISON, Case, _layout, arm_program, firmware_sources
 from unicorn import arm_const
 
-from kernel_program import _FLAGS, POISON, Case, _layout, arm_program, firmware_sources
 from mcudeploy.board import Core
 
 _CODE, _RAM = 0x08000000, 0x20000000

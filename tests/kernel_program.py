@@ -80,7 +80,7 @@ def _layout(case: Case) -> tuple[int, int, int]:
 
 
 def run_on_host(cases: Sequence[Case], folder: Path) -> list[npt.NDArray[np.int8]]:
-    """The outputs, computed on this machine under the address and undefined-behaviour sanitizers."""
+    """The outputs, computed here under the address and undefined-behaviour sanitizers."""
     text = [_header(cases), "#include <stdio.h>", "#include <stdlib.h>", "#include <string.h>"]
     main = ["int main(void)", "{"]
     given = bytearray()

@@ -11,14 +11,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import kernel_cases as cases
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-
-import kernel_cases as cases
 from kernel_emulator import CountedProgram
 from kernel_program import Case, run_on_host
+
 from mcudeploy.operators.base import Implementation
 from mcudeploy.operators.kernels.conv import conv_implementation
 from mcudeploy.operators.kernels.depthwise import depthwise_implementations

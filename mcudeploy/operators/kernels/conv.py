@@ -17,6 +17,7 @@ from mcudeploy.operators.kernels.requantize import (
     ExactRequantization,
     FastRequantization,
     channel_sum,
+    exact_constant,
     find_exact,
     find_fast,
 )
@@ -146,9 +147,8 @@ def _exact_channel(
     known = channel_sum(weights, bias, quantization, channel)
     same = known.constant_output
     if same is not None:
-        # 4 * (v - zero point) times 1/4 is v, whatever the weights were.
-        quarter = ExactRequantization(2 * (1 << 30) - (1 << 32), 1)
-        return _Channel(weights * 0, 4 * (same - quantization.output_zero_point), quarter)
+        start, constants = exact_constant(same - quantization.output_zero_point)
+        return _Channel(weights * 0, start, constants)
     exact = find_exact(known)
     return None if exact is None else _Channel(weights, _start(weights, bias, quantization), exact)
 

@@ -11,7 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from mcudeploy.operators.base import Constant, Implementation, OverlapRule, Target, as_constant
-from mcudeploy.operators.kernels.requantize import channel_sum, find_exact, find_fast
+from mcudeploy.operators.kernels.conv import conv_implementation
+from mcudeploy.operators.kernels.requantize import (
+    channel_sum,
+    exact_constant,
+    find_exact,
+    find_fast,
+)
 from mcudeploy.operators.shapes import ConvQuantization, ConvShape, Int8Array, Int32Array
 
 _SHIFT = 2
@@ -62,16 +68,19 @@ def depthwise_scratch_bytes(shape: ConvShape, strip_rows: int) -> int:
 def depthwise_max_distance(shape: ConvShape, strip_rows: int) -> int:
     """The greatest safe output address - input address, all rows ascending.
 
-    The channels of a strip are read and written in turn, so the strip's whole output must end
-    before the first row that the strip or a later one reads.
+    The channels of a strip are read and written in turn. So its output must end before the first
+    row that later strips read; and it may reach one pixel into the first row that it reads itself,
+    where a channel meets itself or one that was gathered before.
     """
     in_row, out_row = shape.in_w * shape.in_c, shape.out_w * shape.out_c
+    tops = np.arange(shape.out_h) * shape.stride_h - shape.pad_top
+    tops = np.where(tops < 0, tops % shape.dilation_h, tops) * in_row
     distances = []
     for first in range(0, shape.out_h, strip_rows):
         end = min(first + strip_rows, shape.out_h)
-        tops = np.arange(first, shape.out_h) * shape.stride_h - shape.pad_top
-        tops = np.where(tops < 0, tops % shape.dilation_h, tops)
-        distances.append(int(tops.min()) * in_row - end * out_row)
+        distances.append(int(tops[first:].min()) + shape.in_c - end * out_row)
+        if end < shape.out_h:
+            distances.append(int(tops[end:].min()) - end * out_row)
     return min(distances)
 
 
@@ -88,10 +97,11 @@ def pack_requantization(
         total = 0 if bias is None else int(bias[channel])
         known = channel_sum(weights, total, quantization, channel)
         start = total - quantization.input_zero_point * int(weights.sum())
-        if known.constant_output is not None:
-            kept[channel] = start = 0
         fast = find_fast(known, shift=_SHIFT, keep_clear=_FLAG_EXACT)
         exact = find_exact(known)
+        if known.constant_output is not None:
+            kept[channel] = 0
+            start, exact = exact_constant(known.constant_output - known.zero_point)
         if fast is not None:
             constants[channel] = start + fast.offset, fast.multiplier, fast.addend
         elif exact is not None:
@@ -110,10 +120,14 @@ def depthwise_implementations(
 ) -> tuple[Implementation, ...]:
     """DEPTHWISE_CONV_2D, weights (1, k_h, k_w, out_c), from the fastest to the least scratch.
 
-    Empty when this kernel cannot serve the layer on this core: no DSP, one input channel, dilation
-    in width, or multipliers out of its range.
+    One input channel makes it a plain convolution, computed as such. Empty when no kernel of ours
+    serves the layer on this core: no DSP, dilation in width, or multipliers out of range.
     """
-    if not target.core.dsp or shape.in_c < 2 or shape.dilation_w > 1:
+    if shape.in_c == 1:
+        transposed = np.ascontiguousarray(weights.transpose(3, 1, 2, 0))
+        plain = conv_implementation(shape, quantization, transposed, bias, target)
+        return () if plain is None else (plain,)
+    if not target.core.dsp or shape.dilation_w > 1:
         return ()
     flat = weights.reshape(-1, shape.out_c).T.astype(np.int64)
     found = pack_requantization(quantization, flat, bias)

@@ -37,7 +37,8 @@ static const mcud_mul_s8_t params = {
     .clamp = {{ clamp }},
 };
 
-mcud_mul_s8(&params, {{ inputs[0] }}, {{ inputs[1] }}, {{ outputs[0] }}, {{ count }}, {{ repeats }});
+mcud_mul_s8(&params, {{ inputs[0] }}, {{ inputs[1] }}, {{ outputs[0] }}, {{ count }},
+    {{ repeats }});
 """
 
 

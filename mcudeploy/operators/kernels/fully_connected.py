@@ -7,15 +7,13 @@ import numpy as np
 import numpy.typing as npt
 
 from mcudeploy.operators.base import Constant, Implementation, OverlapRule, Target, as_constant
-from mcudeploy.operators.kernels.requantize import ExactRequantization, channel_sum, find_exact
+from mcudeploy.operators.kernels.requantize import channel_sum, exact_constant, find_exact
 from mcudeploy.operators.shapes import (
     ConvQuantization,
     FullyConnectedShape,
     Int8Array,
     Int32Array,
 )
-
-_QUARTER = ExactRequantization(2 * (1 << 30) - (1 << 32), 1)
 
 _CALL = """
 static const mcud_fully_connected_s8_t params = {
@@ -91,9 +89,8 @@ def _requantizations(
     weights: npt.NDArray[np.int64],
     bias: Int32Array | None,
 ) -> tuple[npt.NDArray[np.int64], list[int], list[tuple[int, int]]] | None:
-    """(weights, starts of the sums, constants) per channel; constant channels lose their weights."""
+    """(weights, starts of the sums, constants) per channel; constant channels lose them."""
     kept, starts, constants = weights.copy(), [], []
-    common = _common_exact(quantization)
     for channel in range(shape.out_c):
         total = 0 if bias is None else int(bias[channel])
         known = channel_sum(weights[channel], total, quantization, channel)
@@ -102,27 +99,12 @@ def _requantizations(
         same = known.constant_output
         if same is not None and exact is None:
             kept[channel] = 0
-            exact = common or _QUARTER
-            start = _sum_that_gives(same - quantization.output_zero_point, exact)
+            start, exact = exact_constant(same - quantization.output_zero_point)
         if exact is None:
             return None
         starts.append(start)
         constants.append((exact.doubled, exact.exponent))
     return kept, starts, constants
-
-
-def _common_exact(quantization: ConvQuantization) -> ExactRequantization | None:
-    """The constants that all channels share, when the layer is quantized per tensor."""
-    if len(set(quantization.multipliers)) > 1 or len(set(quantization.shifts)) > 1:
-        return None
-    if not 1 <= -quantization.shifts[0] <= 14 or quantization.multipliers[0] == 0:
-        return None
-    return ExactRequantization(2 * quantization.multipliers[0] - (1 << 32), -quantization.shifts[0])
-
-
-def _sum_that_gives(value: int, exact: ExactRequantization) -> int:
-    """A sum that requantizes to `value`, the nearest integer to value / real multiplier."""
-    return round(value * 2.0 ** (31 + exact.exponent) / ((exact.doubled + (1 << 32)) / 2))
 
 
 def pack_fully_connected(

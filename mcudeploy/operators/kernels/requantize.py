@@ -109,9 +109,8 @@ def thresholds(channel: ChannelSum) -> tuple[npt.NDArray[np.int64], npt.NDArray[
     outputs = np.arange(channel.low + 1, channel.high + 1, dtype=np.int64)
     steps = outputs - channel.zero_point
     exponent = -channel.shift
-    if exponent == 0:
-        high = steps
-    else:
+    high = steps
+    if exponent > 0:
         high = (steps << exponent) - (1 << (exponent - 1)) + (steps <= 0)
     high = np.clip(high, -(1 << 31), 1 << 31)
     return outputs, -(-((high << 31) - (1 << 30)) // channel.multiplier)
@@ -180,6 +179,11 @@ def _offsets(begin: int, end: int) -> npt.NDArray[np.int64]:
     """begin, -begin - 1, begin + 1, -begin - 2, ... with magnitudes below `end`."""
     magnitude = np.arange(begin, end, dtype=np.int64)
     return np.stack((magnitude, -magnitude - 1), axis=1).ravel()
+
+
+def exact_constant(value: int) -> tuple[int, ExactRequantization]:
+    """A sum, and constants of the exact sequence, that give `value` above the zero point."""
+    return 4 * value, ExactRequantization(2 * (1 << 30) - (1 << 32), 1)
 
 
 def find_exact(channel: ChannelSum) -> ExactRequantization | None:
