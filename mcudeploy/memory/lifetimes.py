@@ -23,6 +23,8 @@ from mcudeploy.operators.base import Implementation, Placed
 
 Span = tuple[int, int]
 """Half-open range of steps."""
+DistanceRule = tuple[int | None, int | None]
+"""max_distance and min_distance of an OverlapRule."""
 Segment = tuple[int, int, int, int]
 """Bytes [start, end) of a tensor hold the bytes of tensor `source` from `offset` on."""
 
@@ -64,25 +66,20 @@ def views_of(implementation: Implementation) -> tuple[Placed, ...]:
 
 
 def overlap_rules(
-    graph: Graph, spans: Mapping[int, Span], step: int, implementation: Implementation
-) -> dict[tuple[int, int], list[tuple[int | None, int | None]]]:
-    """Per (input tensor, output tensor), the (max_distance, min_distance) that all must hold.
+    graph: Graph, step: int, implementation: Implementation
+) -> dict[tuple[int, int], list[DistanceRule]]:
+    """Per (input tensor, output tensor), the rules that must all hold if the input dies here.
 
-    Only inputs that die at this step; an input that is read at two positions needs a rule for each.
+    An input that is read at two positions needs a rule for each.
     """
     operator = graph.operators[step]
-    found: dict[tuple[int, int], list[tuple[int | None, int | None]]] = {}
-    for position, tensor in enumerate(operator.inputs):
-        dies = tensor in spans and spans[tensor][1] == step + 1
-        if not dies or graph.tensors[tensor].is_variable or tensor in graph.outputs:
+    found: dict[tuple[int, int], list[DistanceRule]] = {}
+    for rule in implementation.overlaps:
+        tensor, output = operator.inputs[rule.input], operator.outputs[rule.output]
+        if tensor in (NO_TENSOR, output) or tensor in graph.outputs:
             continue
-        for rule in implementation.overlaps:
-            if rule.input == position:
-                output = operator.outputs[rule.output]
-                if output in spans and spans[output][0] == step and output != tensor:
-                    found.setdefault((tensor, output), []).append(
-                        (rule.max_distance, rule.min_distance)
-                    )
+        if not graph.tensors[tensor].is_constant and not graph.tensors[tensor].is_variable:
+            found.setdefault((tensor, output), []).append((rule.max_distance, rule.min_distance))
     return {
         (tensor, output): rules
         for (tensor, output), rules in found.items()
@@ -256,9 +253,8 @@ def make_layout(
         if overlap:
             allowances += [
                 Allowance(tensors[source], tensors[output], highest, lowest)
-                for (source, output), rules in overlap_rules(
-                    graph, spans, step, implementation
-                ).items()
+                for (source, output), rules in overlap_rules(graph, step, implementation).items()
+                if spans[source][1] == step + 1 and spans[output][0] == step
                 for highest, lowest in rules
             ]
     allowances += [Allowance(tensors[a], tensors[b], 0, 0) for a, b in views.shared_pairs()]

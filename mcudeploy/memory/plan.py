@@ -22,17 +22,38 @@ class Placement:
 
 @dataclass(frozen=True)
 class Certificate:
-    """What is proven of a plan. `peak_step` is the operator at which the most bytes are live."""
+    """What is proven of a plan.
+
+    `peak_bytes` is the sum over the regions of the highest byte used. No addresses whatever need
+    less than `lower_bound_bytes`, given this order and these kernels. `peak_step` is the operator
+    at which the most bytes are live.
+    """
 
     peak_bytes: int
     lower_bound_bytes: int
     peak_step: int
     order_method: str
     packing_method: str
+    order_live_bytes: int = 0
+    """Most bytes live at once in the plan's order, before they have addresses."""
+    order_bound_bytes: int = 0
+    """No order has fewer."""
+    file_order_live_bytes: int = 0
+    """The same in the order of the model file."""
 
     @property
     def gap_bytes(self) -> int:
         return self.peak_bytes - self.lower_bound_bytes
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """An output that lies over an input: `bytes` in common; distance = output - input address."""
+
+    input: int
+    output: int
+    bytes: int
+    distance: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +62,11 @@ class Plan:
 
     `graph.operators` stand in the order of execution; `implementations` and `scratch` go by
     position in it; `tensors` maps a tensor index to its place. `arenas` is the size in bytes of
-    the arena of each region used. `live_bytes` is the sum of what is live at each step.
+    the arena of each region used. `live_bytes` are the bytes in use at each step: what inputs,
+    outputs, scratch, state and waiting tensors cover, bytes that two of them share counted once.
+
+    A network that does not fit has a plan too: what the other regions cannot take is in the first,
+    whose arena is then larger than the region.
     """
 
     board: Board
@@ -53,3 +78,22 @@ class Plan:
     arenas: Mapping[str, int]
     live_bytes: tuple[int, ...]
     certificate: Certificate
+
+    def place(self, tensor: int) -> Placement | None:
+        """Where an activation or state tensor lives; None for a constant."""
+        return self.tensors.get(tensor) or self.state.get(tensor)
+
+    def sharing(self, step: int) -> tuple[Sharing, ...]:
+        """Which outputs of a step lie over which of its inputs (tensor indices)."""
+        operator = self.graph.operators[step]
+        shared = []
+        for output in operator.outputs:
+            for source in dict.fromkeys(operator.inputs):
+                a, b = self.place(source), self.place(output)
+                if a is None or b is None or a.region != b.region:
+                    continue
+                low = max(a.offset, b.offset)
+                common = min(a.offset + a.bytes, b.offset + b.bytes) - low
+                if common > 0:
+                    shared.append(Sharing(source, output, common, b.offset - a.offset))
+        return tuple(shared)

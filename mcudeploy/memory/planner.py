@@ -1,147 +1,153 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plan of a network on a board: which kernels, in which order, and every buffer's address."""
+"""The plan of a network on a board: which kernels, in which order, and every buffer's address.
+
+1. `order`: the order of execution of least peak.
+2. `choice`: one kernel per operator, the fastest that does not raise the peak.
+3. `packing`: offsets, with a proven lower bound.
+4. `regions`: the board's memory regions, several where one is too small.
+
+Order and kernels are chosen for least live bytes; a reordered network is only taken when its
+packing is lower than that of the file's order.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mcudeploy.board import Board
 from mcudeploy.errors import PlanError
 from mcudeploy.graph.ir import Graph
-from mcudeploy.memory.bounds import best_overlap
+from mcudeploy.memory.choice import Choice, StepCosts, choose
 from mcudeploy.memory.geometry import align_up
-from mcudeploy.memory.lifetimes import (
-    Layout,
-    Span,
-    lifespans,
-    make_layout,
-    overlap_rules,
-    usable,
-    views_of,
-)
-from mcudeploy.memory.packing import pack
+from mcudeploy.memory.lifetimes import Layout, lifespans, usable
+from mcudeploy.memory.order import Order, best_order, peak_of
+from mcudeploy.memory.packing import NORMAL, QUICK, Effort
 from mcudeploy.memory.plan import Certificate, Placement, Plan
-from mcudeploy.memory.problem import Packing
+from mcudeploy.memory.regions import place_in_regions
 from mcudeploy.operators.base import Implementation
+
+Candidates = Sequence[Sequence[Implementation]]
 
 
 @dataclass(frozen=True)
 class PlanOptions:
-    """How to plan. `reserve_bytes` of the first region are left to stack and runtime."""
+    """How to plan."""
 
     reserve_bytes: int = 0
+    """Left to stack and runtime in the board's first RAM region."""
     use_external: bool = False
+    """External RAM may be used, where internal RAM is too small."""
     overlap: bool = True
+    """Outputs may lie over inputs as kernels permit; without it they may not share a byte."""
     reorder: bool = True
+    effort: Effort = NORMAL
 
 
 def make_plan(
     graph: Graph,
-    candidates: Sequence[Sequence[Implementation]],
+    candidates: Candidates,
     board: Board,
     *,
     options: PlanOptions | None = None,
 ) -> Plan:
     """Plan `graph` on `board`, with one of `candidates[i]` for operator i, the fastest first.
 
-    A plan that does not fit is returned all the same: everything that the other regions cannot
-    take is in the first region, whose arena is then larger than the region has room for.
+    `plan.graph.operators` stand in the order to run, which may not be that of `graph`. A plan that
+    does not fit is returned all the same: what the other regions cannot take is in the first
+    region, whose arena is then larger than the region less `reserve_bytes`.
     Raises PlanError when an operator is left without a usable implementation.
     """
     options = options or PlanOptions()
     alignment = board.core.alignment
-    spans = lifespans(graph)
-    choices = usable(graph, candidates, spans, alignment)
-    for step, kept in enumerate(choices):
-        if not kept:
+    costs = StepCosts(graph, candidates, options.overlap)
+    own = tuple(range(len(graph.operators)))
+    file_peak = peak_of(graph, own, costs)
+    order = Order(own, file_peak, 0, "the file's order, as asked")
+    if options.reorder:
+        order = best_order(graph, costs)
+    ordered, choice = _chosen(graph, candidates, order.steps, alignment, options, options.effort)
+    if order.steps != own:
+        effort = options.effort if len(own) <= 100 else QUICK
+        unchanged = _chosen(graph, candidates, own, alignment, options, effort)
+        if unchanged[1].packing.height <= choice.packing.height:
+            ordered, choice = unchanged
+            order = Order(own, file_peak, order.lower_bound_bytes, "the file's order packs as low")
+    places, method = place_in_regions(
+        choice.layout.problem,
+        choice.packing,
+        board,
+        reserve_bytes=options.reserve_bytes,
+        use_external=options.use_external,
+        effort=options.effort,
+    )
+    return _plan(ordered, choice, board, places, method, order, file_peak)
+
+
+def _chosen(
+    graph: Graph,
+    candidates: Candidates,
+    steps: Sequence[int],
+    alignment: int,
+    options: PlanOptions,
+    effort: Effort,
+) -> tuple[Graph, Choice]:
+    """The graph in the order `steps`, with kernels chosen and packed."""
+    ordered = graph.with_operators(tuple(graph.operators[step] for step in steps))
+    kept = usable(ordered, [candidates[s] for s in steps], lifespans(ordered), alignment)
+    for step, kernels in enumerate(kept):
+        if not kernels:
             raise PlanError(
                 "no kernel can be used: the views that it relies on cannot be placed",
-                where=graph.describe(graph.operators[step]),
+                where=ordered.describe(ordered.operators[step]),
                 mend="give the operator an implementation that copies",
             )
-    lean = [
-        min(kept, key=lambda c: _cost(graph, spans, step, c, options.overlap))
-        for step, kept in enumerate(choices)
-    ]
-    fast = [kept[0] for kept in choices]
-    best = _packed(graph, lean, alignment, options)
-    quick = _packed(graph, fast, alignment, options)
-    chosen = lean
-    if quick[1].height <= best[1].height:
-        best, chosen = quick, fast
-    return _plan(graph, chosen, board, *best)
-
-
-def _packed(
-    graph: Graph, chosen: Sequence[Implementation], alignment: int, options: PlanOptions
-) -> tuple[Layout, Packing]:
-    layout = make_layout(graph, chosen, alignment, overlap=options.overlap)
-    return layout, pack(layout.problem)
-
-
-def _cost(
-    graph: Graph,
-    spans: Mapping[int, Span],
-    step: int,
-    implementation: Implementation,
-    overlap: bool,
-) -> int:
-    """Bytes that a choice adds to those live at its step: scratch less what outputs share."""
-    operator = graph.operators[step]
-    shared = dict.fromkeys(operator.outputs, 0)
-    for view in views_of(implementation):
-        source = graph.tensors[operator.inputs[view.input]].bytes
-        output = operator.outputs[view.output]
-        shared[output] += best_overlap(
-            source, graph.tensors[output].bytes, (view.distance, view.distance)
-        )
-    if overlap:
-        rules = overlap_rules(graph, spans, step, implementation)
-        for (source, output), pairs in rules.items():
-            first, second = graph.tensors[source].bytes, graph.tensors[output].bytes
-            low = max(-second if m is None else m for m, _ in pairs)
-            low = min([low, *(m for m, _ in pairs if m is not None)])
-            high = max(first if m is None else m for _, m in pairs)
-            shared[output] += best_overlap(first, second, (low, high))
-    gain = sum(min(graph.tensors[o].bytes, bytes_) for o, bytes_ in shared.items())
-    return implementation.scratch_bytes - gain
+    return ordered, choose(ordered, kept, alignment, overlap=options.overlap, effort=effort)
 
 
 def _plan(
     graph: Graph,
-    chosen: Sequence[Implementation],
+    choice: Choice,
     board: Board,
-    layout: Layout,
-    packing: Packing,
+    places: Sequence[Placement],
+    method: str,
+    order: Order,
+    file_peak: int,
 ) -> Plan:
-    region = board.regions("ram")[0].name
-    places = [
-        Placement(region, offset, buffer.size)
-        for offset, buffer in zip(packing.offsets, layout.problem.buffers, strict=True)
-    ]
-    is_state = {i: graph.tensors[i].is_variable for i in layout.tensors}
-    live = live_bytes(layout, places, max(len(graph.operators), 1))
+    layout = choice.layout
+    state = {i for i in layout.tensors if graph.tensors[i].is_variable}
+    reach: dict[str, int] = {}
+    for place in places:
+        reach[place.region] = max(reach.get(place.region, 0), place.offset + place.bytes)
+    live = _live_bytes(layout, places, max(len(graph.operators), 1))
+    peak = sum(reach.values())
     return Plan(
         board=board,
         graph=graph,
-        implementations=tuple(chosen),
-        tensors={i: places[b] for i, b in layout.tensors.items() if not is_state[i]},
+        implementations=choice.implementations,
+        tensors={i: places[b] for i, b in layout.tensors.items() if i not in state},
         scratch={step: places[b] for step, b in layout.scratch.items()},
-        state={i: places[b] for i, b in layout.tensors.items() if is_state[i]},
-        arenas={region: align_up(packing.height, board.core.alignment)},
+        state={i: places[b] for i, b in layout.tensors.items() if i in state},
+        arenas={
+            region.name: align_up(reach[region.name], board.core.alignment)
+            for region in board.regions("ram", external=True)
+            if region.name in reach
+        },
         live_bytes=tuple(live),
         certificate=Certificate(
-            peak_bytes=packing.height,
-            lower_bound_bytes=packing.lower_bound,
+            peak_bytes=peak,
+            lower_bound_bytes=min(choice.packing.lower_bound, peak),
             peak_step=live.index(max(live)),
-            order_method="the file's order",
-            packing_method=packing.method,
+            order_method=order.method,
+            packing_method=method,
+            order_live_bytes=order.peak_bytes,
+            order_bound_bytes=order.lower_bound_bytes,
+            file_order_live_bytes=file_peak,
         ),
     )
 
 
-def live_bytes(layout: Layout, places: Sequence[Placement], steps: int) -> list[int]:
+def _live_bytes(layout: Layout, places: Sequence[Placement], steps: int) -> list[int]:
     """Per step, the bytes that live buffers cover; bytes that two share count once."""
     ranges: list[list[tuple[str, int, int]]] = [[] for _ in range(steps)]
     for buffer, place in zip(layout.problem.buffers, places, strict=True):
