@@ -260,7 +260,7 @@ def _selftest(data: bytes | None) -> str:
     outputs, _ = Twin().infer(data)
     crcs = ", ".join(f"0x{zlib.crc32(output):08x}u" for output in outputs)
     return (
-        "#define MODEL_SELFTEST 1\n"
+        "#define MODEL_SELFTEST 1\n#define MODEL_SELFTEST_SEED 1u\n"
         f"static const uint8_t golden[] = {{ {', '.join(map(str, data))} }};\n"
         "static const void *const model_selftest_inputs[] = { golden };\n"
         f"static const uint32_t model_selftest_output_crcs[] = {{ {crcs} }};\n"
