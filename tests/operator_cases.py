@@ -70,6 +70,16 @@ def int8(random: int, shape: Sequence[int]) -> npt.NDArray[np.int8]:
     return np.random.default_rng(random).integers(-128, 128, shape).astype(np.int8)
 
 
+def activation(b: ModelBuilder, shape: Sequence[int], **options: Any) -> int:
+    """An input of the model seen as a tensor of `shape`, whatever its first dimension."""
+    if shape and shape[0] == 1:
+        return b.input(shape, **options)
+    wanted = b.constant(np.array(shape, np.int32))
+    return b.operator(
+        "RESHAPE", [b.input((1, *shape), **options), wanted], b.tensor(shape, **options)
+    )
+
+
 def draw(strategy: st.SearchStrategy[Case], count: int, start: int = 0) -> list[Case]:
     """`count` cases, the same ones each time."""
     found: list[Case] = []
@@ -128,18 +138,18 @@ def _golden(model: bytes, cases: Sequence[Case], inputs: Sequence[Any]) -> Any:
 
 
 def check(
-    strategy: st.SearchStrategy[Case],
+    strategies: Sequence[st.SearchStrategy[Case]],
     folder: Path,
     *,
     count: int = CI_CASES,
     kernels: str = "auto",
     lacking: Sequence[str] = (),
 ) -> None:
-    """`count` cases of `strategy` give golden's bytes with every kernel that they offer.
+    """`count` cases of each strategy give golden's bytes with every kernel that they offer.
 
     `lacking` are the kinds that golden computes by LiteRT, because TFLM lacks them.
     """
-    cases = draw(strategy, count)
+    cases = [case for strategy in strategies for case in draw(strategy, count)]
     model, sizes = together(cases)
     graph = read_tflite(model, "cases")
     refused = _refused(cases, graph)
@@ -158,7 +168,9 @@ def check(
         assert plan is not None, "an operator offers views alone, which are impossible here"
         runs = HostProgram(plan, folder / str(number))(inputs)
         got = [run.outputs for run in runs]
-        _compare(cases, sizes, inputs, golden, got, [i.kernel for i in plan.implementations])
+        made = [graph.producer(i) for i in graph.outputs]
+        kernels_used = [plan.implementations[p].kernel if p is not None else "" for p in made]
+        _compare(cases, sizes, inputs, golden, got, kernels_used)
 
 
 def _compare(
@@ -171,7 +183,7 @@ def _compare(
 ) -> None:
     faults = []
     at = 0
-    for position, (case, size) in enumerate(zip(cases, sizes, strict=True)):
+    for case, size in zip(cases, sizes, strict=True):
         for output in range(at, at + size):
             for inference in range(len(inputs)):
                 wanted = np.ascontiguousarray(golden[inference][output])
@@ -183,8 +195,7 @@ def _compare(
                 faults.append(
                     f"{case}\n    output {output - at}, inference {inference}: {len(bad)} of "
                     f"{wanted.size} differ, first at {tuple(map(int, first))}: golden "
-                    f"{wanted[first]}, ours {ours[first]}"
-                    + (f" ({kernels[position]})" if len(kernels) == len(cases) else "")
+                    f"{wanted[first]}, ours {ours[first]}" + f" ({kernels[output]})"
                 )
                 break
         at += size

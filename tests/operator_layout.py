@@ -62,21 +62,13 @@ class _Layout:
         self.offsets: dict[int, int] = {}
         self.scratch: dict[int, tuple[int, int]] = {}
         self.end = 0
+        self.margin = align_up(max(t.bytes for t in graph.tensors), _ALIGNMENT)
 
     def place(self, index: int) -> int:
         """Room for a tensor, with room around it for an output that lies over it."""
         if index not in self.offsets:
-            tensors = self.graph.tensors
-            margin = align_up(
-                sum(
-                    tensors[o].bytes
-                    for reader in self.graph.consumers(index)
-                    for o in self.graph.operators[reader].outputs
-                ),
-                _ALIGNMENT,
-            )
-            self.offsets[index] = self.end + margin
-            self.end += 2 * margin + align_up(tensors[index].bytes, _ALIGNMENT)
+            self.offsets[index] = self.end + self.margin
+            self.end += 2 * self.margin + align_up(self.graph.tensors[index].bytes, _ALIGNMENT)
         return self.offsets[index]
 
     def step(self, step: int, choice: Implementation, rule: OverlapRule | None) -> bool:

@@ -104,7 +104,8 @@ def convolution(
     return Case(
         {
             "kind": kind, "in_c": in_c, "weights": tuple(weight_shape), **g,
-            "activation": activation, "zero_points": (in_point, out_point), "biased": biased, "per_channel": per_channel,
+            "activation": activation, "zero_points": (in_point, out_point), "biased": biased,
+            "per_channel": per_channel,
             "scales": (in_scale, scales[0], out_scale), "seed": random,
         },
         build,
@@ -252,16 +253,23 @@ STRATEGIES = {
 }
 
 
+GROUPS = [
+    ("auto", ("CONV_2D", "CONV_2D grouped", "TRANSPOSE_CONV")),
+    ("auto", ("DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "AVERAGE_POOL_2D", "MAX_POOL_2D")),
+    ("cmsis-nn", ("CONV_2D", "DEPTHWISE_CONV_2D")),
+    ("cmsis-nn", ("FULLY_CONNECTED", "AVERAGE_POOL_2D", "MAX_POOL_2D")),
+]
+
+
 @golden_only
-@pytest.mark.parametrize("kernels", ["auto", "cmsis-nn"])
-@pytest.mark.parametrize("kind", STRATEGIES)
-def test_equals_golden_for_any_parameters(kind: str, kernels: str, tmp_path: Path):
-    check(STRATEGIES[kind], tmp_path, kernels=kernels)
+@pytest.mark.parametrize(("kernels", "kinds"), GROUPS, ids=str)
+def test_equals_golden_for_any_parameters(kernels: str, kinds: tuple[str, ...], tmp_path: Path):
+    check([STRATEGIES[kind] for kind in kinds], tmp_path, kernels=kernels)
 
 
 @golden_only
 @nightly
-@pytest.mark.parametrize("kernels", ["auto", "cmsis-nn"])
-@pytest.mark.parametrize("kind", STRATEGIES)
-def test_equals_golden_for_many_parameters(kind: str, kernels: str, tmp_path: Path):
-    check(STRATEGIES[kind], tmp_path, kernels=kernels, count=NIGHTLY_CASES)
+@pytest.mark.parametrize(("kernels", "kinds"), GROUPS, ids=str)
+def test_equals_golden_for_many_parameters(kernels: str, kinds: tuple[str, ...], tmp_path: Path):
+    strategies = [STRATEGIES[kind] for kind in kinds]
+    check(strategies, tmp_path, kernels=kernels, count=NIGHTLY_CASES)

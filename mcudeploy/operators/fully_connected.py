@@ -18,6 +18,7 @@ from mcudeploy.operators.base import (
     as_constant,
     register,
 )
+from mcudeploy.operators.kernels.fully_connected import fully_connected_implementation
 from mcudeploy.operators.shapes import (
     ConvQuantization,
     FullyConnectedShape,
@@ -183,4 +184,8 @@ class FullyConnected(OperatorFamily):
         quantization = fully_connected_quantization(graph, operator, shape.out_c)
         weights, bias = constant_at(graph, operator, 1), constant_at(graph, operator, 2)
         assert weights is not None
-        return (cmsis_fully_connected(shape, quantization, weights, bias, target.core),)
+        library = cmsis_fully_connected(shape, quantization, weights, bias, target.core)
+        fast = None
+        if target.kernels == "auto":
+            fast = fully_connected_implementation(shape, quantization, weights, bias, target)
+        return (library,) if fast is None else (fast, library)

@@ -18,7 +18,7 @@ from mcudeploy.operators.base import (
     Target,
     register,
 )
-from mcudeploy.operators.view import constant_at, output_of, tensor_at
+from mcudeploy.operators.view import constant_at, output_of, scale_limits, tensor_at
 
 _RANK = 4
 
@@ -76,20 +76,6 @@ def byte_strides(tensor: Tensor) -> tuple[int, ...]:
     return tuple(size * math.prod(tensor.shape[i + 1 :]) for i in range(len(tensor.shape)))
 
 
-def _same_scale(graph: Graph, operator: Operator) -> Iterator[str]:
-    """The reference copies bytes: scales that differ would be ignored."""
-    output = output_of(graph, operator).quantization
-    for position in range(len(operator.inputs)):
-        source = tensor_at(graph, operator, position)
-        if source is None or source.quantization is None or output is None:
-            continue
-        if (source.quantization.scale, source.quantization.zero_point) != (
-            output.scale,
-            output.zero_point,
-        ):
-            yield f"input {position} and its output have different scales or zero points"
-
-
 @register
 class Reshape(OperatorFamily):
     """RESHAPE, SQUEEZE and EXPAND_DIMS: the same bytes under another shape."""
@@ -121,7 +107,7 @@ class Pad(OperatorFamily):
     kinds = ("PAD",)
 
     def limits(self, graph: Graph, operator: Operator) -> Iterator[str]:
-        yield from _same_scale(graph, operator)
+        yield from scale_limits(graph, operator)
         if constant_at(graph, operator, 1) is None:
             yield "its paddings are computed, not constant"
 
@@ -159,7 +145,7 @@ class Concatenation(OperatorFamily):
     kinds = ("CONCATENATION",)
 
     def limits(self, graph: Graph, operator: Operator) -> Iterator[str]:
-        yield from _same_scale(graph, operator)
+        yield from scale_limits(graph, operator)
         for position in range(len(operator.inputs)):
             source = tensor_at(graph, operator, position)
             if source is None or source.data is not None:

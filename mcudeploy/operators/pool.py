@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from mcudeploy.board import Core
 from mcudeploy.graph.ir import Graph, Operator
 from mcudeploy.operators.arithmetic import activation_range
 from mcudeploy.operators.base import Implementation, OperatorFamily, Target, register
+from mcudeploy.operators.kernels.pool import pool_implementation
 from mcudeploy.operators.shapes import PoolShape
 from mcudeploy.operators.view import (
     activation_limits,
@@ -108,4 +110,8 @@ class Pooling(OperatorFamily):
             headers=("arm_nnfunctions.h",),
             reason="CMSIS-NN",
         )
-        return (library,)
+        fast = None
+        if target.kernels == "auto":
+            kind: Literal["average", "max"] = "average" if average else "max"
+            fast = pool_implementation(kind, shape, low, high, target)
+        return (library,) if fast is None else (fast, library)

@@ -100,3 +100,20 @@ def batch_limits(graph: Graph, operator: Operator) -> Iterator[str]:
 def elementwise_overlap(*inputs: int) -> tuple[OverlapRule, ...]:
     """The rule of a kernel that reads each element before it writes the same one, ascending."""
     return tuple(OverlapRule(input=position, max_distance=0) for position in inputs)
+
+
+def scale_limits(graph: Graph, operator: Operator, *positions: int) -> Iterator[str]:
+    """For operators that leave stored values as they are: all scales must be the output's.
+
+    `positions` are the inputs that count, all when none is given.
+    """
+    output = output_of(graph, operator).quantization
+    for position in positions or range(len(operator.inputs)):
+        source = tensor_at(graph, operator, position)
+        if source is None or source.quantization is None or output is None:
+            continue
+        if (source.quantization.scale, source.quantization.zero_point) != (
+            output.scale,
+            output.zero_point,
+        ):
+            yield f"input {position} and its output have different scales or zero points"
