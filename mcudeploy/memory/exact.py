@@ -46,7 +46,7 @@ class ExactPacker:
         self._geometry = geometry
         buffers = geometry.problem.buffers
         self._spans = compressed_spans(buffers)
-        self._plain = not (geometry.problem.ties or geometry.problem.allowances) and not any(
+        self.plain = not (geometry.problem.ties or geometry.problem.allowances) and not any(
             geometry.blocked
         )
         ends = [end for row in geometry.forbidden for pairs in row.values() for p in pairs
@@ -146,7 +146,7 @@ class ExactPacker:
     def _separate(self, model: Any, cp_model: Any, offsets: dict[int, Any]) -> None:
         """No two items at a forbidden distance."""
         unit = self._unit
-        if self._plain:
+        if self.plain:
             times, places = [], []
             for i, offset in offsets.items():
                 buffer = self._geometry.items[i].parts[0][0]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Packing, from the fast to the exact: stop as soon as the lower bound is met.
 
-1. A lower bound from the live bytes (`bounds`).
+1. A lower bound from the live bytes, and one from drift where buffers may overlap (`bounds`).
 2. First fit in several orders (`greedy`), then local search over orders.
 3. If the bound is still missed: exact search (`exact`), which lowers the height or raises the
    bound until they meet or its effort is spent. What is then left is the gap.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mcudeploy.memory.bounds import live_bytes_bound
+from mcudeploy.memory.bounds import drift_bound, live_bytes_bound
 from mcudeploy.memory.geometry import Geometry, make_geometry
 from mcudeploy.memory.greedy import best_of_orders, local_search
 from mcudeploy.memory.problem import Packing, Problem
@@ -25,7 +25,7 @@ class Effort:
 
     placements: int = 40_000
     """Items placed by the local search in all."""
-    attempts: int = 3
+    attempts: int = 2
     """Searches for a packing of the wanted height; 0 leaves the exact search out."""
     conflicts: int = 1000
     """Conflicts of the exact solver at the first attempt; the next may have twice as many."""
@@ -51,6 +51,9 @@ def pack(problem: Problem, effort: Effort = NORMAL) -> Packing:
     bound = live_bytes_bound(geometry)
     target = max(bound, problem.capacity or 0)
     height, offsets, method, order = best_of_orders(geometry, target)
+    if height > target and problem.allowances and not problem.holes:
+        bound = drift_bound(geometry, bound, height)
+        target = max(bound, target)
     if height > target:
         rounds = effort.placements // len(geometry.items) + 1
         searched, found = local_search(geometry, order, target, rounds)
@@ -69,14 +72,16 @@ def _exact(
 
     height, offsets, bound, method = known
     packer = ExactPacker(geometry)
-    target = max(bound, geometry.problem.capacity or 0)
-    found = packer.within(target, effort.attempts, effort.conflicts)
-    if found is not None:
-        bound = max(bound, found.lower_bound)
-        if found.offsets is not None:
-            return geometry.height(found.offsets), found.offsets, bound, "exact search"
-    if geometry.problem.capacity is None:
-        least = packer.least(bound, height, effort.conflicts << effort.attempts)
+    capacity = geometry.problem.capacity
+    if capacity is not None or packer.plain:
+        # Without allowances the bound is met more often than not: asking for it outright is faster.
+        found = packer.within(max(bound, capacity or 0), effort.attempts, effort.conflicts)
+        if found is not None:
+            bound = max(bound, found.lower_bound)
+            if found.offsets is not None:
+                return geometry.height(found.offsets), found.offsets, bound, "exact search"
+    if capacity is None:
+        least = packer.least(bound, height, effort.conflicts)
         bound = max(bound, least.lower_bound)
         if least.offsets is not None:
             offsets, method = least.offsets, "exact search"
