@@ -13,7 +13,7 @@ A table is indexed by the input's bits read as unsigned: entry 0 is for 0, entry
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,9 +50,21 @@ def table_of(
     return np.clip(values, -128, 127).astype(np.int8)
 
 
+def table_of_island(
+    functions: Sequence[tuple[str, Attributes]], source: Quantization, target: Quantization
+) -> Int8Array:
+    """The table of DEQUANTIZE, float functions (kinds of `FLOAT`, in order), QUANTIZE."""
+    real = dequantized(source)
+    with np.errstate(all="ignore"):
+        for kind, attributes in functions:
+            real = FLOAT[kind](real, attributes)
+        values = quantized_by_division(real, target)
+    return np.clip(values, -128, 127).astype(np.int8)
+
+
 def kinds() -> tuple[str, ...]:
     """The kinds that `table_of` knows."""
-    return tuple(dict.fromkeys((*_INTEGER, *(k for k in FLOAT if k not in _FLOAT_ONLY))))
+    return tuple(dict.fromkeys((*_INTEGER, *_TABULATED)))
 
 
 def compose(first: Int8Array, second: Int8Array) -> Int8Array:
@@ -271,8 +283,8 @@ _INTEGER: dict[str, _Integer] = {
 
 # --- float functions, tabulated by the reference too ---------------------------------------------
 
-_FLOAT_ONLY = {"SIN", "COS", "FLOOR", "CEIL", "ROUND", "SQUARE"}
-"""Without an int8 kernel in either reference: only between DEQUANTIZE and QUANTIZE."""
+_TABULATED = ("ELU", "GELU", "EXP", "LOG")
+"""Kinds whose int8 reference kernels fill a table by a float function."""
 
 
 def _single(function: Callable[..., Any]) -> _Float:
@@ -310,4 +322,10 @@ FLOAT: dict[str, _Float] = {
     "CEIL": _single(np.ceil),
     "ROUND": _single(np.rint),
     "SQUARE": lambda x, _: x * x,
+    "ABS": lambda x, _: np.abs(x),
+    "RELU": lambda x, _: np.maximum(x, np.float32(0)),
+    "RELU6": lambda x, _: np.clip(x, np.float32(0), np.float32(6)),
+    "RELU_N1_TO_1": lambda x, _: np.clip(x, np.float32(-1), np.float32(1)),
+    "TANH": _single(np.tanh),
 }
+"""Functions of one float, as the float kernels compute them between DEQUANTIZE and QUANTIZE."""
