@@ -130,7 +130,6 @@ _REFUSALS: list[tuple[str, type[McudeployError], str, str]] = [
     ("alone.weights.h5", InputError, "weights alone", "alone"),
     ("open.keras", InputError, "shape is open", "input"),
     ("nan.keras", InputError, "NaN", "diverged"),
-    ("vanishing.keras", InputError, "activations vanish after operator", "vanishing"),
     ("loop_saved", UnsupportedModelError, "loop", "lstm"),
     ("writer_saved", UnsupportedModelError, "WriteFile", "writer"),
 ]
@@ -146,8 +145,13 @@ def test_what_cannot_or_must_not_be_converted_is_refused_with_its_place(
     assert raised.value.mend
 
 
-def test_vanishing_activations_are_a_warning_when_not_strict(files: Path) -> None:
-    quantized = quantize(files / "vanishing.keras", synthetic=True, strict=False)
+def test_vanishing_activations_are_an_error_but_with_synthetic_data_a_warning(
+    files: Path, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "data.npz", x=np.ones((3, 4)))
+    with pytest.raises(InputError, match=r"activations vanish after operator #0.*trained\?"):
+        quantize(files / "vanishing.keras", tmp_path / "data.npz")
+    quantized = quantize(files / "vanishing.keras", synthetic=True)
     assert "is it trained?" in quantized.warnings[0]
 
 

@@ -259,7 +259,7 @@ def scale_array(
         if array.min() < limits.min or array.max() > limits.max:
             raise InputError(f"values beyond {spec.dtype}", where=f"{path}, input {spec.name!r}")
         return array.astype(spec.dtype)
-    values = array.astype(np.float32)
+    values: npt.NDArray[Any] = array.astype(np.float32)
     if not np.isfinite(values).all():
         raise InputError(
             "the data holds NaN or infinity",

@@ -345,8 +345,9 @@ def quantize_array(values: Array, tensor: Tensor) -> Array:
     limits = np.iinfo(tensor.dtype)
     scaled = values.astype(np.float32) / np.float32(tensor.quantization.scale)
     rounded = np.sign(scaled) * np.floor(np.abs(scaled) + np.float32(0.5))
-    stored = rounded + tensor.quantization.zero_point
-    return np.clip(stored, limits.min, limits.max).astype(tensor.dtype)
+    stored: Array = rounded + tensor.quantization.zero_point
+    clamped: Array = np.clip(stored, limits.min, limits.max).astype(tensor.dtype)
+    return clamped
 
 
 def dequantize_array(stored: Array, tensor: Tensor) -> Array:
@@ -355,5 +356,5 @@ def dequantize_array(stored: Array, tensor: Tensor) -> Array:
         return stored.astype(np.float64)
     if tensor.quantization.per_channel:
         raise UnsupportedModelError("an activation is quantized per channel", where=tensor.name)
-    shifted = stored.astype(np.float64) - tensor.quantization.zero_point
+    shifted: Array = stored.astype(np.float64) - tensor.quantization.zero_point
     return shifted * tensor.quantization.scale

@@ -35,7 +35,8 @@ class QuantizedModel:
     """An int8 .tflite and where it comes from.
 
     `inputs` are the Keras model's, `notes` what was done to the model that a user should know,
-    `warnings` what may spoil the result. `evaluation` is there when it was asked for.
+    `warnings` what may spoil the result. `evaluation` is there when it was asked for, and with it
+    `float_tflite`, the same graph without quantization.
     """
 
     tflite: bytes
@@ -45,6 +46,7 @@ class QuantizedModel:
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     evaluation: Evaluation | None = None
+    float_tflite: bytes | None = None
 
 
 def quantize(
@@ -55,7 +57,6 @@ def quantize(
     scaling: Scaling | None = None,
     samples: int = DEFAULT_SAMPLES,
     evaluate: Path | str | None = None,
-    strict: bool = True,
     progress: Progress | None = None,
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
 ) -> QuantizedModel:
@@ -64,10 +65,10 @@ def quantize(
     `calibration` is an .npz, an .npy or a folder of images (see `calibration`); without it the
     model must be quantization-aware trained, or `synthetic` must allow seeded random samples: the
     sizes hold, the accuracy is unknown. `scaling` is for pixels. `evaluate` is an .npz of x and y
-    to judge the result with (see `evaluate`), without starting TensorFlow again. `strict` turns
-    warnings about vanishing activations into errors. Raises InputError for unusable files,
-    UnsupportedModelError for what cannot be converted (naming the layer), ToolError when
-    TensorFlow is missing or fails.
+    to judge the result with (see `evaluate`), without starting TensorFlow again. Raises
+    InputError for unusable files and for activations that vanish (with synthetic samples, for
+    which an untrained network will do, a warning), UnsupportedModelError for what cannot be
+    converted (naming the layer), ToolError when TensorFlow is missing or fails.
     """
     path = Path(model)
     kind = detect(path)
@@ -91,7 +92,6 @@ def quantize(
         "scaling": scaling,
         "samples": samples,
         "float": evaluate is not None,
-        "strict": strict,
     }
     result = run_worker(request, progress=progress, timeout_seconds=timeout_seconds)
     quantized = _read(kind, result.values, result.files)
@@ -105,7 +105,7 @@ def quantize(
         scaling=scaling or ("0..1" if quantized.calibration.kind == "images" else None),
         progress=progress,
     )
-    return replace(quantized, evaluation=evaluation)
+    return replace(quantized, evaluation=evaluation, float_tflite=result.files["float.tflite"])
 
 
 def _read(kind: ModelKind, values: Mapping[str, Any], files: Mapping[str, bytes]) -> QuantizedModel:

@@ -87,7 +87,7 @@ def _quantize(request: dict[str, Any], folder: Path, report: Reporter) -> dict[s
     samples, record = _samples(request, loaded.inputs, loaded.trained_for_int8, report)
     saved = tf_worker_convert.export(loaded, folder / "saved", report)
     tflite = tf_worker_convert.to_int8(loaded, saved, samples, report)
-    warnings = tf_worker_convert.check(tflite, loaded, strict=request["strict"])
+    warnings = tf_worker_convert.check(tflite, loaded, strict=not record.synthetic)
     files = {"model.tflite": tflite}
     if request["float"]:
         files["float.tflite"] = tf_worker_convert.to_float(loaded, saved, report)
