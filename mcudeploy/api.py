@@ -267,12 +267,16 @@ def deploy(
     progress: Progress | None = None,
     **overrides: Any,
 ) -> Deployed:
-    """generate, build and test; a model that does not fit is generated, so that one can look."""
+    """generate, build and test, the samples of `evaluate` among the inputs that are compared.
+
+    A model that does not fit is generated, so that one can look, but not built.
+    """
     project = generate(model, board, output, options, labels=labels, progress=progress, **overrides)
     if not project.deployment.report.fits:
         return Deployed(project)
     built = build(project.folder, progress=progress)
-    tested = test(project.folder, emulator=emulator, progress=progress)
+    data = project.deployment.options.evaluate
+    tested = test(project.folder, emulator=emulator, data=data, progress=progress)
     return Deployed(project, built, tested)
 
 
