@@ -116,11 +116,11 @@ class Deployed:
 def _chosen(options: Options | None, overrides: Mapping[str, Any]) -> Options:
     base = options or Options()
     try:
-        paths = {
+        values: dict[str, Any] = {
             key: Path(value) if key in ("calibration", "evaluate") and value is not None else value
             for key, value in overrides.items()
         }
-        return replace(base, **paths)
+        return replace(base, **values)
     except TypeError as error:
         raise InputError(f"no such option: {error}") from None
 

@@ -68,7 +68,8 @@ class EmulatedModel:
         from mcudeploy.testing import stored_values
 
         edge = self.manifest.inputs[position]
-        return stored_values(np.asarray(values)[None], edge, "the test's input")[0].tobytes()
+        stored = stored_values(np.asarray(values)[None], edge, "the test's input")
+        return bytes(stored[0].tobytes())
 
     def golden(self, *inputs: Array) -> tuple[Array, ...]:
         """What the golden reference gives for the same (stored) arrays."""

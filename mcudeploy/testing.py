@@ -123,7 +123,8 @@ def stored_values(values: Array, edge: EdgeRecord, source: str | Path) -> Array:
     limits = np.iinfo(edge.dtype)
     scaled = shaped.astype(np.float32) / np.float32(edge.scale)
     rounded = np.trunc(scaled + np.copysign(np.float32(0.5), scaled)) + edge.zero_point
-    return np.clip(rounded, limits.min, limits.max).astype(edge.dtype)
+    stored: Array = np.clip(rounded, limits.min, limits.max).astype(edge.dtype)
+    return stored
 
 
 def _project_tests(
