@@ -146,20 +146,18 @@ for (int32_t y = 0; y < {{ s.out_h }}; y++) {
 """
 
 
-@pytest.mark.parametrize(
-    ("make", "function"), [(convolution, "mcud_conv_s8"), (depthwise, "mcud_depthwise_s8")]
-)
+@pytest.mark.parametrize("make", [convolution, depthwise])
 @seeds
 @one_program
 def test_rows_one_by_one_from_a_rolling_buffer_give_the_same_bytes(
-    make: Callable[[cases.Random], Made | None], function: str, seed: int, tmp_path: Path
+    make: Callable[[cases.Random], Made | None], seed: int, tmp_path: Path
 ) -> None:
     program, expected = [], []
     for made, layer in batch(make, seed):
         rolling = cases.with_call(made, _ROW_BY_ROW)
         assert isinstance(layer.shape, ConvShape)
         ring = (layer.shape.k_h - 1) * layer.shape.dilation_h + 1
-        values = {**made.values, "ring": ring, "function": function}
+        values = {**made.values, "ring": ring, "function": made.kernel}
         program.append(Case(replace(rolling, values=values), (layer.x,), layer.expected.size))
         expected.append(layer.expected)
     check(program, expected, tmp_path)

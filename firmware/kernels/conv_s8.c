@@ -194,29 +194,31 @@ multiply_tile(__attribute__((unused)) const mcud_tile *tile,
         "b 8b\n");
 }
 
-/* n / 4 groups of four bytes of three pixels as int16, interleaved; n >= 4. */
-static inline uint32_t *expand_fours(const int8_t *a, const int8_t *b, const int8_t *c, int32_t n,
-                                     uint32_t *to)
+/* The bytes [a, end), four or a multiple, with those of b and c, as int16, interleaved. */
+__attribute__((naked, noinline)) static uint32_t *
+expand_fours(__attribute__((unused)) const int8_t *a, __attribute__((unused)) const int8_t *b,
+             __attribute__((unused)) const int8_t *c, __attribute__((unused)) uint32_t *to,
+             __attribute__((unused)) const int8_t *end)
 {
-    const int8_t *const end = a + (n & ~3);
-    __asm__ volatile("1:\n"
-                     "ldr r3, [%[a]], #4\n"
-                     "ldr r4, [%[b]], #4\n"
-                     "ldr r5, [%[c]], #4\n"
-                     "sxtb16 r6, r3\n"
-                     "sxtb16 r8, r4\n"
-                     "sxtb16 r12, r5\n"
-                     "stmia %[to]!, {r6, r8, r12}\n"
-                     "sxtb16 r6, r3, ror #8\n"
-                     "sxtb16 r8, r4, ror #8\n"
-                     "sxtb16 r12, r5, ror #8\n"
-                     "stmia %[to]!, {r6, r8, r12}\n"
-                     "cmp %[a], %[end]\n"
+    __asm__ volatile(".syntax unified\n"
+                     "push {r4-r8, lr}\n"
+                     "ldr lr, [sp, #24]\n"
+                     "1:\n"
+                     "ldr r4, [r0], #4\n"
+                     "ldr r5, [r1], #4\n"
+                     "ldr r6, [r2], #4\n"
+                     "sxtb16 r7, r4\n"
+                     "sxtb16 r8, r5\n"
+                     "sxtb16 r12, r6\n"
+                     "stmia r3!, {r7, r8, r12}\n"
+                     "sxtb16 r7, r4, ror #8\n"
+                     "sxtb16 r8, r5, ror #8\n"
+                     "sxtb16 r12, r6, ror #8\n"
+                     "stmia r3!, {r7, r8, r12}\n"
+                     "cmp r0, lr\n"
                      "bne 1b\n"
-                     : [a] "+r"(a), [b] "+r"(b), [c] "+r"(c), [to] "+r"(to)
-                     : [end] "r"(end)
-                     : "r3", "r4", "r5", "r6", "r8", "r12", "cc", "memory");
-    return to;
+                     "mov r0, r3\n"
+                     "pop {r4-r8, pc}\n");
 }
 
 #else
@@ -271,11 +273,11 @@ static const int32_t *multiply_tile(const mcud_tile *tile, const int32_t *packed
     return packed;
 }
 
-static uint32_t *expand_fours(const int8_t *a, const int8_t *b, const int8_t *c, int32_t n,
-                              uint32_t *to)
+static uint32_t *expand_fours(const int8_t *a, const int8_t *b, const int8_t *c, uint32_t *to,
+                              const int8_t *end)
 {
-    for (int32_t i = 0; i + 4 <= n; i += 4, to += 6) {
-        const uint32_t words[3] = {mcud_load4(a + i), mcud_load4(b + i), mcud_load4(c + i)};
+    for (; a < end; a += 4, b += 4, c += 4, to += 6) {
+        const uint32_t words[3] = {mcud_load4(a), mcud_load4(b), mcud_load4(c)};
         for (int32_t pixel = 0; pixel < 3; pixel++) {
             to[pixel] = mcud_bytes02(words[pixel]);
             to[3 + pixel] = mcud_bytes13(words[pixel]);
@@ -305,16 +307,35 @@ static uint32_t *expand_one(const int8_t *run, int32_t n, uint32_t *to)
 static inline uint32_t *expand_three(const int8_t *a, const int8_t *b, const int8_t *c, int32_t n,
                                      uint32_t *to)
 {
-    if (n >= 4) {
-        to = expand_fours(a, b, c, n, to);
+    const int32_t fours = n & ~3;
+    if (fours) {
+        to = expand_fours(a, b, c, to, a + fours);
+        a += fours;
+        b += fours;
+        c += fours;
     }
-    if (n & 3) {
-        const int32_t done = n & ~3;
-        expand_one(a + done, n & 3, to);
-        expand_one(b + done, n & 3, to + 1);
-        to = expand_one(c + done, n & 3, to + 2) - 2;
+    for (int32_t rest = n & 3; rest > 0; rest -= 2, a += 2, b += 2, c += 2, to += 3) {
+        if (rest == 1) {
+            to[0] = (uint32_t)*a;
+            to[1] = (uint32_t)*b;
+            to[2] = (uint32_t)*c;
+        } else {
+            to[0] = mcud_pair(a[0], a[1]);
+            to[1] = mcud_pair(b[0], b[1]);
+            to[2] = mcud_pair(c[0], c[1]);
+        }
     }
     return to;
+}
+
+static inline void copy_bytes(int8_t *to, const int8_t *from, int32_t n)
+{
+    for (; n >= 4; n -= 4, to += 4, from += 4) {
+        mcud_store4(to, mcud_load4(from));
+    }
+    for (; n > 0; n--) {
+        *to++ = *from++;
+    }
 }
 
 /* Where the taps of an output row lie, and the columns whose patches touch no padding. */
@@ -323,33 +344,53 @@ typedef struct {
     mcud_map in;
     int32_t tap_bytes;     /* channels of a group */
     int32_t run_bytes;     /* a kernel row of them */
+    int32_t contiguous;    /* the taps of a run are adjacent */
     int32_t first_inside;  /* columns [first_inside, end_inside) can be gathered by threes */
     int32_t end_inside;
     int8_t *run;           /* run_bytes, for patches that touch padding */
 } gatherer;
+
+/* The run of input row y from column `left` on, the zero point where it leaves the map. */
+static void assemble_run(const gatherer *g, int32_t y, int32_t left, int32_t group)
+{
+    const mcud_conv_s8_t *const p = g->p;
+    for (int32_t i = 0; i < g->run_bytes; i++) {
+        g->run[i] = (int8_t)p->in_zero_point;
+    }
+    if (y < 0 || y >= p->in_h) {
+        return;
+    }
+    const int8_t *const row = mcud_row(&g->in, y);
+    if (g->contiguous) {
+        const int32_t first = mcud_max(left, 0);
+        const int32_t end = mcud_min(left + p->k_w, p->in_w);
+        copy_bytes(g->run + (first - left) * p->in_c, row + first * p->in_c,
+                   (end - first) * p->in_c);
+        return;
+    }
+    for (int32_t kx = 0; kx < p->k_w; kx++) {
+        const int32_t column = left + kx * p->dilation_w;
+        if (column >= 0 && column < p->in_w) {
+            copy_bytes(g->run + kx * g->tap_bytes, row + column * p->in_c + group * g->tap_bytes,
+                       g->tap_bytes);
+        }
+    }
+}
 
 /* The patch of the pixel at column x whose kernel starts at input row top, one slot of a tile. */
 static void gather_one(const gatherer *g, int32_t top, int32_t x, int32_t group, uint32_t *to)
 {
     const mcud_conv_s8_t *const p = g->p;
     const int32_t left = x * p->stride_w - p->pad_left;
+    const int32_t inside = x >= g->first_inside && x < g->end_inside;
     for (int32_t ky = 0; ky < p->k_h; ky++) {
         const int32_t y = top + ky * p->dilation_h;
-        const int8_t *run = g->run;
-        if (y >= 0 && y < p->in_h && x >= g->first_inside && x < g->end_inside) {
-            run = mcud_row(&g->in, y) + left * p->in_c;
+        if (inside && y >= 0 && y < p->in_h) {
+            to = expand_one(mcud_row(&g->in, y) + left * p->in_c, g->run_bytes, to);
         } else {
-            memset(g->run, p->in_zero_point, (size_t)g->run_bytes);
-            for (int32_t kx = 0; kx < p->k_w && y >= 0 && y < p->in_h; kx++) {
-                const int32_t column = left + kx * p->dilation_w;
-                if (column >= 0 && column < p->in_w) {
-                    memcpy(g->run + kx * g->tap_bytes,
-                           mcud_row(&g->in, y) + column * p->in_c + group * g->tap_bytes,
-                           (size_t)g->tap_bytes);
-                }
-            }
+            assemble_run(g, y, left, group);
+            to = expand_one(g->run, g->run_bytes, to);
         }
-        to = expand_one(run, g->run_bytes, to);
     }
 }
 
@@ -378,7 +419,8 @@ static gatherer gatherer_of(const mcud_conv_s8_t *p, mcud_map in, int8_t *run)
     gatherer g = {.p = p, .in = in, .run = run};
     g.tap_bytes = p->groups == 1 ? p->in_c : p->in_c / p->groups;
     g.run_bytes = p->k_w * g.tap_bytes;
-    if (p->groups == 1 && (p->dilation_w == 1 || p->k_w == 1)) {
+    g.contiguous = p->groups == 1 && (p->dilation_w == 1 || p->k_w == 1);
+    if (g.contiguous) {
         g.first_inside = p->pad_left;
         g.end_inside = p->in_w + p->pad_left - p->k_w + p->stride_w;
         if (p->stride_w > 1) {
@@ -390,59 +432,93 @@ static gatherer gatherer_of(const mcud_conv_s8_t *p, mcud_map in, int8_t *run)
     return g;
 }
 
-/* `filled` pixels (1 to 3) of the tile are real; the others repeat the last address. */
-static const int32_t *finish_tile(mcud_tile *tile, const mcud_conv_s8_t *p, int8_t *out,
-                                  int32_t filled, const int32_t *packed, int32_t group)
+/* What does not change from tile to tile. */
+typedef struct {
+    const mcud_conv_s8_t *p;
+    int32_t channels; /* of a group */
+    mcud_tile tile;
+} multiplier;
+
+static multiplier multiplier_of(const mcud_conv_s8_t *p, uint32_t *patch)
 {
-    const int32_t channels = p->groups == 1 ? p->out_c : p->out_c / p->groups;
-    tile->out = out + group * channels;
-    tile->out_end = tile->out + channels + (channels & 1);
-    tile->pixel1 = filled > 1 ? p->out_c : 0;
-    tile->pixel2 = filled > 2 ? 2 * p->out_c : tile->pixel1;
-    packed = multiply_tile(tile, packed);
-    if (p->clamp) {
-        for (int32_t pixel = 0; pixel < filled; pixel++) {
-            mcud_clamp_row(out + group * channels + pixel * p->out_c, channels,
-                           p->activation_min, p->activation_max);
+    const int32_t rounds = p->steps / 2 - 1; /* of MAC2 after the first */
+    return (multiplier){
+        .p = p,
+        .channels = p->groups == 1 ? p->out_c : p->out_c / p->groups,
+        .tile = {.patch = patch,
+                 .skip = MAC2_BYTES * (rounds == 0 ? UNROLLED : -rounds & (UNROLLED - 1)),
+                 .zero_point_term = 2 * p->out_zero_point + 1,
+                 .patch_end = patch + 3 * p->steps}};
+}
+
+/*
+ * A group's outputs of the tile that was gathered; `filled` of its pixels (1 to 3) are real, the
+ * others repeat the last address. Returns the weights of the next group.
+ */
+static inline const int32_t *finish_tile(multiplier *m, int8_t *out, int32_t filled,
+                                         const int32_t *packed)
+{
+    const int32_t pixel_bytes = m->p->out_c;
+    m->tile.out = out;
+    m->tile.out_end = out + m->channels + (m->channels & 1);
+    m->tile.pixel1 = filled > 1 ? pixel_bytes : 0;
+    m->tile.pixel2 = filled > 2 ? 2 * pixel_bytes : m->tile.pixel1;
+    packed = multiply_tile(&m->tile, packed);
+    if (m->p->clamp) {
+        for (; filled > 0; filled--, out += pixel_bytes) {
+            mcud_clamp_row(out, m->channels, m->p->activation_min, m->p->activation_max);
         }
     }
     return packed;
 }
 
 /* A 1x1 convolution whose pixels follow each other in both maps: tiles without rows. */
-static void convolve_run(const mcud_conv_s8_t *p, const int8_t *in, int8_t *out, int32_t pixels,
-                         mcud_tile *tile, uint32_t *patch)
+static void convolve_run(multiplier *m, const int8_t *in, int8_t *out, int32_t pixels,
+                         uint32_t *patch)
 {
-    const int32_t in_c = p->in_c;
-    const int32_t out_c = p->out_c;
+    const int32_t in_c = m->p->in_c;
+    const int32_t out_c = m->p->out_c;
     for (; pixels >= 3; pixels -= 3, in += 3 * in_c, out += 3 * out_c) {
         expand_three(in, in + in_c, in + 2 * in_c, in_c, patch);
-        finish_tile(tile, p, out, 3, p->packed, 0);
+        finish_tile(m, out, 3, m->p->packed);
     }
     if (pixels > 0) {
         const int8_t *const second = in + (pixels - 1) * in_c;
         expand_three(in, second, second, in_c, patch);
-        finish_tile(tile, p, out, pixels, p->packed, 0);
+        finish_tile(m, out, pixels, m->p->packed);
     }
 }
 
-/* One output row of one group, tiles within the row. */
-static const int32_t *convolve_row(const gatherer *g, int32_t y, int8_t *out, int32_t group,
-                                   const int32_t *packed, mcud_tile *tile, uint32_t *patch)
+/*
+ * `pixels` outputs of one group from the first of row y on, which follow each other in the output;
+ * a tile may span rows.
+ */
+static const int32_t *convolve_pixels(const gatherer *g, multiplier *m, int32_t y, int8_t *out,
+                                      int32_t pixels, int32_t group, const int32_t *packed,
+                                      uint32_t *patch)
 {
     const mcud_conv_s8_t *const p = g->p;
-    const int32_t top = y * p->stride_h - p->pad_top;
+    int32_t top = y * p->stride_h - p->pad_top;
     const int32_t *after = packed;
-    for (int32_t x = 0; x < p->out_w; x += 3) {
-        const int32_t filled = mcud_min(3, p->out_w - x);
-        if (x >= g->first_inside && x + 3 <= g->end_inside) {
+    for (int32_t x = 0; pixels > 0; pixels -= 3, out += 3 * p->out_c) {
+        const int32_t filled = mcud_min(3, pixels);
+        if (x >= g->first_inside && x + 3 <= g->end_inside && filled == 3) {
             gather_three(g, top, x, patch);
+            x += 3;
+            if (x == p->out_w) {
+                x = 0;
+                top += p->stride_h;
+            }
         } else {
             for (int32_t slot = 0; slot < filled; slot++) {
-                gather_one(g, top, x + slot, group, patch + slot);
+                gather_one(g, top, x, group, patch + slot);
+                if (++x == p->out_w) {
+                    x = 0;
+                    top += p->stride_h;
+                }
             }
         }
-        after = finish_tile(tile, p, out + x * p->out_c, filled, packed, group);
+        after = finish_tile(m, out + group * m->channels, filled, packed);
     }
     return after;
 }
@@ -451,24 +527,25 @@ void mcud_conv_s8(const mcud_conv_s8_t *p, mcud_map in, mcud_map out, int32_t ro
                   int32_t row_end, int8_t *scratch)
 {
     uint32_t *const patch = (uint32_t *)(void *)scratch;
-    const int32_t rounds = p->steps / 2 - 1; /* of MAC2 after the first */
-    mcud_tile tile = {.patch = patch,
-                      .skip = MAC2_BYTES * (rounds == 0 ? UNROLLED : -rounds & (UNROLLED - 1)),
-                      .zero_point_term = 2 * p->out_zero_point + 1,
-                      .patch_end = patch + 3 * p->steps};
-    if (p->k_h == 1 && p->k_w == 1 && p->stride_h == 1 && p->stride_w == 1 && p->groups == 1
-        && in.ring >= p->in_h && out.ring >= p->out_h && in.row_bytes == p->in_w * p->in_c
-        && out.row_bytes == p->out_w * p->out_c && p->pad_top == 0 && p->pad_left == 0
-        && p->in_w == p->out_w) {
-        convolve_run(p, mcud_row(&in, row_begin), mcud_row(&out, row_begin),
-                     (row_end - row_begin) * p->out_w, &tile, patch);
+    multiplier m = multiplier_of(p, patch);
+    const int32_t plain = out.ring >= p->out_h && out.row_bytes == p->out_w * p->out_c
+                          && p->groups == 1;
+    const int32_t pixels = (row_end - row_begin) * p->out_w;
+    if (plain && p->k_h == 1 && p->k_w == 1 && p->stride_h == 1 && p->stride_w == 1
+        && in.ring >= p->in_h && in.row_bytes == p->in_w * p->in_c && p->pad_top == 0
+        && p->pad_left == 0 && p->in_w == p->out_w) {
+        convolve_run(&m, mcud_row(&in, row_begin), mcud_row(&out, row_begin), pixels, patch);
         return;
     }
     const gatherer g = gatherer_of(p, in, scratch + 12 * p->steps);
+    if (plain) {
+        convolve_pixels(&g, &m, row_begin, mcud_row(&out, row_begin), pixels, 0, p->packed, patch);
+        return;
+    }
     for (int32_t y = row_begin; y < row_end; y++) {
         const int32_t *packed = p->packed;
         for (int32_t group = 0; group < p->groups; group++) {
-            packed = convolve_row(&g, y, mcud_row(&out, y), group, packed, &tile, patch);
+            packed = convolve_pixels(&g, &m, y, mcud_row(&out, y), p->out_w, group, packed, patch);
         }
     }
 }

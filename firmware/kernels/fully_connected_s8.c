@@ -138,11 +138,27 @@ static void last_pair(const mcud_fully_connected_s8_t *p, const int8_t *in, cons
 {
     int32_t totals[2] = {w[0], w[1]};
     w += 2;
-    for (int32_t left = p->in_c; left > 0; left -= 4, in += 4) {
-        const uint32_t word = left < 4 ? last_inputs(in, left) : mcud_load4(in);
+    for (int32_t left = p->in_c; left > 0; left -= CHUNK) {
         pair_sums sums = {0, 0};
-        w = add_pair(w, mcud_bytes02(word), &sums);
-        w = add_pair(w, mcud_bytes13(word), &sums);
+        int32_t fours = mcud_min(left, CHUNK) >> 2;
+        for (; fours > 1; fours -= 2, in += 8, w += 4) {
+            const uint32_t first = mcud_load4(in);
+            const uint32_t second = mcud_load4(in + 4);
+            add_pair(w, mcud_bytes02(first), &sums);
+            add_pair(w + 1, mcud_bytes13(first), &sums);
+            add_pair(w + 2, mcud_bytes02(second), &sums);
+            add_pair(w + 3, mcud_bytes13(second), &sums);
+        }
+        for (; fours > 0; fours--, in += 4) {
+            const uint32_t word = mcud_load4(in);
+            w = add_pair(w, mcud_bytes02(word), &sums);
+            w = add_pair(w, mcud_bytes13(word), &sums);
+        }
+        if (left < CHUNK && left & 3) {
+            const uint32_t word = last_inputs(in, left & 3);
+            w = add_pair(w, mcud_bytes02(word), &sums);
+            w = add_pair(w, mcud_bytes13(word), &sums);
+        }
         add_totals(totals, sums);
     }
     out[channel] = next_output(r, totals[0]);

@@ -60,35 +60,53 @@ static inline uint32_t greater_bytes(uint32_t a, uint32_t b)
 #endif
 }
 
-/* Sums of four channels from channel c over a window. */
-static void sum_four(const mcud_map *in, int32_t channels, window w, int32_t c, int32_t sums[4])
+/* Adds the four int16 sums to the int32 ones. */
+static inline void widen(uint32_t even, uint32_t odd, int32_t sums[4])
 {
+    sums[0] += (int16_t)even;
+    sums[1] += (int16_t)odd;
+    sums[2] += (int16_t)(even >> 16);
+    sums[3] += (int16_t)(odd >> 16);
+}
+
+/* Sums of four channels from channel c over a window. */
+static inline void sum_four(const mcud_map *in, int32_t channels, window w, int32_t c,
+                            int32_t sums[4])
+{
+    int32_t taps = w.right - w.left;
+    if (taps * channels == in->row_bytes && w.bottom <= in->ring) {
+        taps *= w.bottom - w.top; /* whole rows: as one */
+        w.bottom = w.top + 1;
+    }
     uint32_t even = 0;
     uint32_t odd = 0;
     int32_t room = MOST_TAPS;
     sums[0] = sums[1] = sums[2] = sums[3] = 0;
     for (int32_t y = w.top; y < w.bottom; y++) {
         const int8_t *from = mcud_row(in, y) + w.left * channels + c;
-        int32_t left = w.right - w.left;
-        while (left > 0) {
-            const int32_t taps = mcud_min(left, room);
-            for (const int8_t *const end = from + taps * channels; from < end; from += channels) {
-                const uint32_t word = mcud_load4(from);
-                even = add_bytes02(even, word);
-                odd = add_bytes13(odd, word);
+        for (int32_t left = taps; left > 0;) {
+            const int32_t now = mcud_min(left, room);
+            left -= now;
+            room -= now;
+            if (now & 1) {
+                even = add_bytes02(even, mcud_load4(from));
+                odd = add_bytes13(odd, mcud_load4(from));
+                from += channels;
             }
-            left -= taps;
-            room -= taps;
-            if (room == 0 || (left == 0 && y + 1 == w.bottom)) {
-                sums[0] += (int16_t)even;
-                sums[1] += (int16_t)odd;
-                sums[2] += (int16_t)(even >> 16);
-                sums[3] += (int16_t)(odd >> 16);
+            for (int32_t pairs = now >> 1; pairs > 0; pairs--, from += 2 * channels) {
+                const uint32_t first = mcud_load4(from);
+                const uint32_t second = mcud_load4(from + channels);
+                even = add_bytes02(add_bytes02(even, first), second);
+                odd = add_bytes13(add_bytes13(odd, first), second);
+            }
+            if (room == 0) {
+                widen(even, odd, sums);
                 even = odd = 0;
                 room = MOST_TAPS;
             }
         }
     }
+    widen(even, odd, sums);
 }
 
 static int32_t sum_one(const mcud_map *in, int32_t channels, window w, int32_t c)

@@ -89,20 +89,12 @@ def _gathers_inside(shape: ConvShape) -> bool:
     return not padded and shape.groups == 1 and (shape.dilation_w == 1 or shape.k_w == 1)
 
 
-def _tile_ends(shape: ConvShape) -> list[tuple[int, int]]:
-    """(y, x) of one past the last pixel of each tile, in the order that tiles are computed."""
-    if _is_run(shape):
-        pixels = shape.out_h * shape.out_w
-        ends = [min(p + _TILE, pixels) for p in range(0, pixels, _TILE)]
-        return [divmod(end, shape.out_w) for end in ends]
-    row = [min(x + _TILE, shape.out_w) for x in range(0, shape.out_w, _TILE)]
-    return [(y, x) for y in range(shape.out_h) for x in row]
-
-
-def _is_run(shape: ConvShape) -> bool:
-    """The kernel takes the whole map as one run of pixels."""
-    kernel = (shape.k_h, shape.k_w, shape.stride_h, shape.stride_w, shape.groups)
-    return kernel == (1, 1, 1, 1, 1) and shape.pad_top == shape.pad_left == 0
+def _tile_ends(shape: ConvShape) -> npt.NDArray[np.int64]:
+    """One past the last pixel of each tile, whether called for the whole map or row by row."""
+    whole = np.arange(_TILE, shape.out_h * shape.out_w, _TILE)
+    row = np.append(np.arange(_TILE, shape.out_w, _TILE), shape.out_w)
+    rows = (np.arange(shape.out_h)[:, None] * shape.out_w + row).ravel()
+    return np.unique(np.concatenate((whole, rows[:-1])))
 
 
 def conv_max_distance(shape: ConvShape) -> int:
@@ -121,20 +113,14 @@ def conv_max_distance(shape: ConvShape) -> int:
     reads = (top * row_bytes + left * shape.in_c).ravel()
     reads[((top >= shape.in_h) | (left >= shape.in_w)).ravel()] = shape.in_h * row_bytes
     first_read_from = np.append(np.minimum.accumulate(reads[::-1])[::-1], shape.in_h * row_bytes)
-    best = shape.in_h * row_bytes
-    pixels = shape.out_h * shape.out_w
-    for row, column in _tile_ends(shape):
-        end = row * shape.out_w + column
-        if shape.groups > 1:
-            following = row * shape.out_w
-            end = (row + 1) * shape.out_w
-        elif end == pixels:
-            continue
-        else:
-            following = end
-        distance = int(first_read_from[following]) - end * shape.out_c
-        best = min(best, distance)
-    return best
+    if shape.groups == 1:
+        ends = _tile_ends(shape)
+        following = ends
+    else:
+        following = np.arange(shape.out_h) * shape.out_w
+        ends = following + shape.out_w
+    distances = first_read_from[following] - ends * shape.out_c
+    return min([shape.in_h * row_bytes, *map(int, distances)])
 
 
 def _start(weights: npt.NDArray[np.int64], bias: int, quantization: ConvQuantization) -> int:
