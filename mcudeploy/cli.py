@@ -53,6 +53,13 @@ def _options(**chosen: Any) -> Options:
     return Options(**values)
 
 
+def _as_typed() -> tuple[str, ...]:
+    """The command line that is being run, as a shell would take it."""
+    import shlex
+
+    return (shlex.join(["mcudeploy", *sys.argv[1:]]),)
+
+
 @app.command()
 def fit(
     model: opt.Model,
@@ -75,6 +82,7 @@ def fit(
     plot: Annotated[
         Path | None, typer.Option("--plot", metavar="FILE", help="Draw the plan (.png, .svg).")
     ] = None,
+    html: opt.Html = None,
     json: opt.AsJson = False,
 ) -> None:
     """Does MODEL fit the board? RAM and flash by region, operator by operator.
@@ -95,6 +103,10 @@ def fit(
         from mcudeploy.report.plot_plan import plot_plan
 
         plot_plan(deployment.plan, plot)
+    if html is not None:
+        from mcudeploy.report import html as pages
+
+        pages.write_page(html, pages.fit_page(deployment, commands=_as_typed()))
     if json:
         from mcudeploy.report.jsonify import document
 
@@ -252,6 +264,7 @@ def deploy(
     kernels: opt.KernelChoice = opt.Kernels.auto,
     optimize: opt.Optimization = opt.Optimize.balanced,
     disable_pass: opt.DisabledPasses = None,
+    html: opt.Html = None,
     json: opt.AsJson = False,
 ) -> None:
     """All of it in one go: fit, generate, build, and test on an emulator.
@@ -270,6 +283,10 @@ def deploy(
         deployed = api.deploy(
             model, board, output, options, labels=labels, emulator=emulator, progress=progress
         )
+    if html is not None:
+        from mcudeploy.report import html as pages
+
+        pages.write_page(html, pages.deploy_page(deployed, commands=_as_typed()))
     if json:
         from mcudeploy.report.jsonify import document
 

@@ -112,6 +112,10 @@ Labels = Annotated[
     typer.Option("--labels", metavar="FILE", help="A text file with one class name per line."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+Html = Annotated[
+    Path | None,
+    typer.Option("--html", metavar="FILE", help="Write the report as one HTML file."),
+]
 EmulatorName = Annotated[
     str, typer.Option("--emulator", "-e", help="unicorn, qemu, renode, or all that are installed.")
 ]
