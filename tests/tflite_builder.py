@@ -93,7 +93,7 @@ class ModelBuilder:
 
     def constant(self, data: npt.ArrayLike, **options: Any) -> int:
         """A constant with the array's shape and dtype; returns its index."""
-        array = np.ascontiguousarray(data)
+        array = np.array(data, order="C")
         index = self.tensor(array.shape, str(array.dtype), **options)
         buffer = schema.BufferT()
         buffer.data = np.frombuffer(array.tobytes(), np.uint8)

@@ -78,11 +78,11 @@ def divide_by_power_of_two_16(value: Int64Array, exponent: int) -> Int64Array:
 def multiply_by_quantized(value: Int64Array, multiplier: int, shift: int) -> Int64Array:
     """value * multiplier * 2^(shift - 31) with TFLite's two roundings."""
     left, right = max(shift, 0), max(-shift, 0)
-    shifted = _wrap_32(value << left)
+    shifted = wrap_32(value << left)
     return divide_by_power_of_two(doubling_high_multiply(shifted, multiplier), right)
 
 
-def _wrap_32(value: Int64Array) -> Int64Array:
+def wrap_32(value: Int64Array) -> Int64Array:
     """What a 32-bit register holds."""
     return ((value - INT32_MIN) & 0xFFFFFFFF) + INT32_MIN
 

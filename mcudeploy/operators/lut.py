@@ -87,9 +87,15 @@ def quantized(real: Float32Array, target: Quantization) -> Int64Array:
 
 
 def quantized_by_division(real: Float32Array, target: Quantization) -> Int64Array:
-    """Stored values of reals by division by the scale, as the QUANTIZE kernel computes them."""
+    """Stored values of reals by division by the scale, as the QUANTIZE kernel computes them.
+
+    What int32 cannot hold becomes its least value there, as x86 converts it, and wraps when the
+    zero point is added.
+    """
     scaled = (real / np.float32(target.scale)).astype(np.float64)
-    return _round(np.nan_to_num(scaled, nan=0.0)) + target.zero_point
+    holds = np.isfinite(scaled) & (np.abs(scaled) < fp.INT32_MAX)
+    rounded = np.where(holds, _round(np.where(holds, scaled, 0.0)), fp.INT32_MIN)
+    return fp.wrap_32(rounded + target.zero_point)
 
 
 def _quantized_towards_zero(real: Float32Array, target: Quantization) -> Int64Array:

@@ -86,7 +86,7 @@ def _checked(values: list[Array], targets: Sequence[Tensor]) -> list[Array] | No
 def _keeps_scale(draft: Draft, operator: Operator) -> bool:
     """Moving stored values is moving real ones."""
     first = draft.tensors[operator.inputs[0]].quantization
-    if operator.kind in ("FILL", "SPLIT"):
+    if operator.kind == "FILL":
         first = draft.tensors[operator.inputs[1]].quantization
     return first == draft.tensors[operator.outputs[0]].quantization
 

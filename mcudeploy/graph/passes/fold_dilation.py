@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 
 from mcudeploy.graph.ir import Graph, Operator, Tensor
 from mcudeploy.graph.rewrite import Draft, with_attributes
-from mcudeploy.operators.view import spatial_padding
 
 NAME = "fold-dilation"
 
@@ -79,16 +78,26 @@ def _is_plain(draft: Draft, match: _Match) -> bool:
         return False
     entry, exit_ = draft.tensors[match.split.inputs[0]], draft.tensors[match.join.outputs[0]]
     convolution = match.convolution
+    reshapes = [(match.before, 0), (match.after, 1)]
     return (
-        entry.quantization == draft.tensors[convolution.inputs[0]].quantization
+        attributes.get("padding") == "VALID"
+        and "pad_top" not in attributes
+        and entry.quantization == draft.tensors[convolution.inputs[0]].quantization
         and exit_.quantization == draft.tensors[convolution.outputs[0]].quantization
         and len(entry.shape) == len(exit_.shape) == (3 if match.before else 4)
         and entry.shape[0] == exit_.shape[0] == 1
-        and all(
-            value == 0 for pair in spatial_padding(convolution, (1, 1), (1, 1)) for value in pair
-        )
-        and convolution.attributes.get("padding") == "VALID"
+        and all(_only_widens(draft, o, after) for o, after in reshapes if o is not None)
     )
+
+
+def _only_widens(draft: Draft, reshape: Operator, narrows: int) -> bool:
+    """(B, T, C) to (B, 1, T, C) or (B, T, 1, C); the other way round behind the convolution."""
+    ends = [draft.tensors[reshape.inputs[0]].shape, draft.tensors[reshape.outputs[0]].shape]
+    narrow, wide = reversed(ends) if narrows else ends
+    if len(narrow) != 3 or len(wide) != 4:
+        return False
+    batch, length, channels = narrow
+    return wide in ((batch, 1, length, channels), (batch, length, 1, channels))
 
 
 def _fold(draft: Draft, match: _Match) -> None:
