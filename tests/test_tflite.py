@@ -19,11 +19,18 @@ from tflite_builder import ModelBuilder, one_operator
 from mcudeploy.errors import InputError, McudeployError, UnsupportedModelError
 from mcudeploy.frontend.flatbuffer_table import FlatBuffer
 from mcudeploy.frontend.tflite import read_tflite
+from mcudeploy.graph.passes import run_passes
+from mcudeploy.operators.support import check_operators
 
 MODELS = os.environ.get("MCUDEPLOY_MODELS")
 
 
 def convolution_model(**options: object) -> bytes:
+    return convolution_builder(**options).build([3])
+
+
+def convolution_builder(**options: object) -> ModelBuilder:
+    """Tensors 0 to 3: image, weights, bias, output."""
     builder = ModelBuilder()
     x = builder.input((1, 8, 6, 3), scale=0.5, zero_point=-3, name="image")
     weights = np.arange(4 * 27, dtype=np.int8).reshape(4, 3, 3, 3)
@@ -36,7 +43,7 @@ def convolution_model(**options: object) -> bytes:
         y,
         **{"padding": "SAME", "stride_w": 2, "stride_h": 2, **options},  # type: ignore[arg-type]
     )
-    return builder.build([y])
+    return builder
 
 
 def float_model() -> bytes:
@@ -193,6 +200,27 @@ def test_a_scale_that_is_no_positive_number_is_malformed(scale: float):
         read_tflite(model, "net")
 
 
+def test_an_operator_without_an_input_that_it_needs_is_malformed():
+    builder = ModelBuilder()
+    x = builder.input((1, 8, 6, 3), scale=0.5)
+    y = builder.tensor((1, 4, 3, 4), scale=0.4)
+    builder.operator("CONV_2D", [x], y, padding="SAME", stride_w=2, stride_h=2)
+    with pytest.raises(InputError, match="1 inputs, it needs 2"):
+        read_tflite(builder.build([y]), "net")
+
+
+@pytest.mark.parametrize(
+    ("tensor", "shape"), [(0, [1, 8, 6, 4]), (0, [1, 9, 9, 3]), (3, [1, 4, 3, 5]), (3, [1, 4, 12])]
+)
+def test_a_convolution_whose_shapes_do_not_belong_together_is_malformed(
+    tensor: int, shape: list[int]
+):
+    builder = convolution_builder()
+    builder._tensors[tensor].shape = shape
+    with pytest.raises(InputError, match="CONV_2D"):
+        read_tflite(builder.build([3]), "net")
+
+
 def test_an_open_batch_becomes_one_also_where_it_is_mixed_with_space():
     builder = ModelBuilder()
     x = builder.input((1, 6, 2), scale=0.1)
@@ -221,9 +249,9 @@ def test_an_open_dimension_other_than_the_batch_is_refused():
 
 
 def check_survives(data: bytes) -> None:
-    """Any bytes give a graph or one of our errors."""
+    """Any bytes give a graph that can be rewritten, or one of our errors."""
     with contextlib.suppress(McudeployError):
-        read_tflite(data, "net")
+        check_operators(run_passes(read_tflite(data, "net")))
 
 
 @settings(max_examples=300, deadline=None)

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from mcudeploy.errors import InputError
 from mcudeploy.frontend.flatbuffer_options import enum_names, read_options
 from mcudeploy.frontend.flatbuffer_table import FlatBuffer, Table
+from mcudeploy.frontend.tflite_operands import malformed_operands
 from mcudeploy.frontend.tflite_shapes import close_shapes
 from mcudeploy.frontend.tflite_support import check_supported
 from mcudeploy.graph.ir import NO_TENSOR, Graph, Operator, Quantization, Tensor
@@ -97,6 +98,8 @@ class _Reader:
         if deployable:
             check_supported(graph, len(subgraphs), dynamic, frozenset(self.sparse))
             self._check_quantization(graph)
+        for problem in malformed_operands(graph):
+            raise self.buffer.malformed(problem)
         return graph
 
     def _bytes_of(self, table: Table) -> npt.NDArray[np.uint8]:

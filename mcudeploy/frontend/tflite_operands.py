@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checks that operators have the operands that their kinds are about.
+
+What stands right of the reader may then take for granted that the inputs it reads by position are
+there, that feature maps have four dimensions, and that the sizes of a convolution, a pooling, a
+dense layer and an elementwise operator belong together: a file that lies about them is malformed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from mcudeploy.graph.ir import NO_TENSOR, Graph, Operator
+
+Shape = tuple[int, ...]
+
+_TWO_INPUTS = {
+    "ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE", "PRELU", "CONV_2D",
+    "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL", "PAD", "MIRROR_PAD", "TRANSPOSE",
+    "MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD", "ARG_MAX", "ARG_MIN", "GATHER",
+    "EXPAND_DIMS", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "TILE", "REVERSE_V2", "SPLIT",
+    "FILL", "BROADCAST_TO",
+}  # fmt: skip
+_THREE_INPUTS = {
+    "PADV2", "SLICE", "SPLIT_V", "TRANSPOSE_CONV", "SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND",
+}  # fmt: skip
+_MAPS = {"CONV_2D", "DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D", "MAX_POOL_2D"}
+_ELEMENTWISE = {"ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE"}
+_SAME_SHAPE = {
+    "RELU", "RELU6", "RELU_N1_TO_1", "TANH", "LOGISTIC", "HARD_SWISH", "LEAKY_RELU", "ELU", "GELU",
+    "QUANTIZE", "DEQUANTIZE", "SOFTMAX", "LOG_SOFTMAX", "ABS", "NEG", "EXP", "LOG", "SQRT", "RSQRT",
+}  # fmt: skip
+_SAME_ELEMENTS = {"RESHAPE", "SQUEEZE", "EXPAND_DIMS"}
+
+
+def malformed_operands(graph: Graph) -> Iterator[str]:
+    """What is wrong with the operands of a graph's operators, a phrase each."""
+    for operator in graph.operators:
+        problem = _missing(operator) or _shapes(graph, operator)
+        if problem:
+            yield f"{graph.describe(operator)} {problem}"
+
+
+def _missing(operator: Operator) -> str:
+    wanted = 4 if operator.kind == "STRIDED_SLICE" else 3 if operator.kind in _THREE_INPUTS else 1
+    if operator.kind in _TWO_INPUTS:
+        wanted = 2
+    if len(operator.inputs) < wanted:
+        return f"has {len(operator.inputs)} inputs, it needs {wanted}"
+    if NO_TENSOR in operator.inputs[:wanted]:
+        return "lacks an input that it cannot be without"
+    return ""
+
+
+def _shapes(graph: Graph, operator: Operator) -> str:
+    reads = [graph.tensors[i].shape for i in operator.inputs if i != NO_TENSOR]
+    writes = graph.tensors[operator.outputs[0]].shape
+    kind = operator.kind
+    if kind in _SAME_SHAPE and reads[0] != writes:
+        return f"gives the shape {list(writes)} for {list(reads[0])}"
+    if kind in _SAME_ELEMENTS and math.prod(reads[0]) != math.prod(writes):
+        return f"gives the shape {list(writes)} for {list(reads[0])}"
+    if kind in _ELEMENTWISE and _broadcast(reads[0], reads[1]) != writes:
+        return f"gives the shape {list(writes)} for {list(reads[0])} and {list(reads[1])}"
+    if kind == "FULLY_CONNECTED":
+        return _dense(reads[0], reads[1], writes)
+    if kind in _MAPS:
+        return _map(operator, reads, writes)
+    return ""
+
+
+def _broadcast(a: Shape, b: Shape) -> Shape | None:
+    rank = max(len(a), len(b))
+    result = []
+    for x, y in zip((1,) * (rank - len(a)) + a, (1,) * (rank - len(b)) + b, strict=True):
+        if x != y and 1 not in (x, y):
+            return None
+        result.append(y if x == 1 else x)
+    return tuple(result)
+
+
+def _dense(source: Shape, weights: Shape, target: Shape) -> str:
+    if len(weights) != 2 or 0 in weights or not target or target[-1] != weights[0]:
+        return f"has weights of the shape {list(weights)} for an output {list(target)}"
+    rows = math.prod(target) // weights[0]
+    if rows * weights[1] != math.prod(source):
+        return f"has weights of the shape {list(weights)} for an input {list(source)}"
+    return ""
+
+
+def _map(operator: Operator, reads: list[Shape], writes: Shape) -> str:
+    source, attributes = reads[0], operator.attributes
+    if len(source) != 4 or len(writes) != 4 or source[0] != writes[0] or 0 in source + writes:
+        return f"makes {list(writes)} of {list(source)}"
+    if operator.kind.endswith("POOL_2D"):
+        kernel = (attributes["filter_height"], attributes["filter_width"])
+        fits = source[3] == writes[3]
+    else:
+        weights = reads[1]
+        depthwise = operator.kind == "DEPTHWISE_CONV_2D"
+        if len(weights) != 4 or 0 in weights:
+            return f"has weights of the shape {list(weights)}"
+        kernel = weights[1:3]
+        out_c, in_c = (weights[3], source[3]) if depthwise else (weights[0], weights[3])
+        fits = out_c == writes[3] and (out_c if depthwise else source[3]) % in_c == 0
+        if len(reads) > 2:
+            fits = fits and math.prod(reads[2]) == out_c
+    if not fits:
+        return f"has weights or biases that do not belong to {list(source)} and {list(writes)}"
+    for size, out, k, axis in zip(source[1:3], writes[1:3], kernel, "hw", strict=True):
+        stride = attributes[f"stride_{axis}"]
+        reach = (k - 1) * attributes.get(f"dilation_{axis}_factor", 1) + 1
+        valid = attributes["padding"] == "VALID"
+        if out != (-(-(size - reach + 1) // stride) if valid else -(-size // stride)):
+            return f"makes {out} of {size} values with a kernel of {k} and a stride of {stride}"
+    return ""
