@@ -111,7 +111,7 @@ Labels = Annotated[
     Path | None,
     typer.Option("--labels", metavar="FILE", help="A text file with one class name per line."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON object and nothing else.")]
 Html = Annotated[
     Path | None,
     typer.Option("--html", metavar="FILE", help="Write the report as one HTML file."),

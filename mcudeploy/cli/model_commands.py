@@ -1,10 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands: arguments in, one call per stage, printing out.
-
-Exit codes: 0 yes, 1 a clear no (does not fit, differs, over budget), 2 bad input or a missing
-tool. Results go to standard output, progress and errors to standard error. Everything beyond
-typer is imported by the command that needs it.
-"""
+"""The commands that start from a model: fit, quantize, generate, deploy."""
 
 from __future__ import annotations
 
@@ -14,35 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mcudeploy import cli_options as opt
-from mcudeploy.errors import McudeployError
+from mcudeploy.cli import options as opt
+from mcudeploy.cli.app import app
 
 if TYPE_CHECKING:
     from mcudeploy.deployment import Options
-
-app = typer.Typer(
-    name="mcudeploy",
-    help="Neural networks on microcontrollers: does it fit, is it right, how fast is it.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-@app.callback(invoke_without_command=True)
-def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-    debug: Annotated[  # taken out by main(), wherever it stands; here for the help alone
-        bool, typer.Option("--debug", help="Show the traceback of an error (anywhere on the line).")
-    ] = False,
-) -> None:
-    if version:
-        from mcudeploy import __version__
-
-        typer.echo(f"mcudeploy {__version__}")
-        raise typer.Exit
 
 
 def _options(**chosen: Any) -> Options:
@@ -202,54 +173,6 @@ def generate(
 
 
 @app.command()
-def build(project: opt.Project, json: opt.AsJson = False) -> None:
-    """Build a project with PlatformIO; then predicted against linked sizes."""
-    from mcudeploy import api
-    from mcudeploy.report import results, terminal
-
-    with terminal.progress() as progress:
-        built = api.build(project, progress=progress)
-    if json:
-        from mcudeploy.report.jsonify import document
-
-        typer.echo(document("build", build=built))
-    else:
-        results.print_build(built, terminal.console())
-    raise typer.Exit(0 if built.fits else 1)
-
-
-@app.command()
-def test(
-    project: opt.Project,
-    emulator: opt.EmulatorName = "unicorn",
-    data: Annotated[
-        Path | None,
-        typer.Option("--data", metavar="DATA", help="An .npz of x (and y): compare on these too."),
-    ] = None,
-    random: Annotated[
-        int, typer.Option("--random", min=0, help="How many random inputs besides the extremes.")
-    ] = 50,
-    seed: Annotated[int, typer.Option("--seed", help="Of the random inputs.")] = 0,
-    json: opt.AsJson = False,
-) -> None:
-    """Emulator in the loop: every operator's output against the golden reference."""
-    from mcudeploy import api
-    from mcudeploy.report import results, terminal
-
-    with terminal.progress() as progress:
-        tested = api.test(
-            project, emulator=emulator, data=data, random=random, seed=seed, progress=progress
-        )
-    if json:
-        from mcudeploy.report.jsonify import document
-
-        typer.echo(document("test", **tested.to_document()))
-    else:
-        results.print_test(tested, terminal.console())
-    raise typer.Exit(0 if tested.passed else 1)
-
-
-@app.command()
 def deploy(
     model: opt.Model,
     board: opt.BoardName,
@@ -294,83 +217,3 @@ def deploy(
     else:
         results.print_deployed(deployed, terminal.console())
     raise typer.Exit(0 if deployed.passed else 1)
-
-
-@app.command()
-def boards(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One board in full.")] = None,
-    json: opt.AsJson = False,
-) -> None:
-    """The boards, or one of them in full."""
-    from mcudeploy import api
-    from mcudeploy.report import results, terminal
-
-    found = api.boards(name)
-    if json:
-        from mcudeploy.report.jsonify import document
-
-        typer.echo(document("boards", boards=[board.model_dump(mode="json") for board in found]))
-    elif name is None:
-        results.print_boards(found, terminal.console())
-    else:
-        results.print_board(found[0], terminal.console())
-
-
-@app.command()
-def doctor(json: opt.AsJson = False) -> None:
-    """What is installed, what is missing, and the one command that mends each."""
-    from mcudeploy.doctor import doctor as examine
-    from mcudeploy.report import results, terminal
-
-    checks = examine()
-    if json:
-        from mcudeploy.report.jsonify import document
-
-        typer.echo(document("doctor", checks=checks))
-    else:
-        results.print_doctor(checks, terminal.console())
-    raise typer.Exit(0 if all(check.state == "ok" or not check.required for check in checks) else 2)
-
-
-def main() -> None:
-    """The entry point of the console script. Never shows a traceback without --debug."""
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    debug = len(arguments) < len(sys.argv) - 1
-    try:
-        code = app(arguments, standalone_mode=False)
-    except McudeployError as error:
-        _complain(str(error), error, debug)
-        code = error.exit_code
-    except KeyboardInterrupt:
-        typer.echo("interrupted", err=True)
-        code = 130
-    except BrokenPipeError:
-        code = 0
-    except typer.Abort:
-        code = 130
-    except Exception as error:
-        if hasattr(error, "format_message"):  # click's own: a wrong option or argument
-            error.show()  # type: ignore[attr-defined]
-            code = 2
-        else:
-            _complain(
-                f"internal error: {type(error).__name__}: {error}\n"
-                "  mend:  this is a defect of mcudeploy; run again with `mcudeploy --debug ...` "
-                "and report what it prints",
-                error,
-                debug,
-            )
-            code = 2
-    sys.exit(code if isinstance(code, int) else 0)
-
-
-def _complain(message: str, error: Exception, debug: bool) -> None:
-    if debug:
-        import traceback
-
-        traceback.print_exception(error)
-    typer.echo(f"error: {message}", err=True)
-
-
-if __name__ == "__main__":
-    main()
