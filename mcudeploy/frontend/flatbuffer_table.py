@@ -97,6 +97,10 @@ class Table:
         at = self._field(slot)
         return None if at is None else at + int(self.buffer.scalar("I", at))
 
+    def address(self, slot: int) -> int | None:
+        """The byte of the file at which a table, vector or string begins; None when absent."""
+        return self._target(slot)
+
     def has(self, slot: int) -> bool:
         return self._field(slot) is not None
 
