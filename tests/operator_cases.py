@@ -10,6 +10,7 @@ are off: an operator is tested as it stands.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,9 +76,8 @@ def activation(b: ModelBuilder, shape: Sequence[int], **options: Any) -> int:
     if shape and shape[0] == 1:
         return b.input(shape, **options)
     wanted = b.constant(np.array(shape, np.int32))
-    return b.operator(
-        "RESHAPE", [b.input((1, *shape), **options), wanted], b.tensor(shape, **options)
-    )
+    flat = b.input((1, math.prod(shape)), **options)
+    return b.operator("RESHAPE", [flat, wanted], b.tensor(shape, **options))
 
 
 def draw(strategy: st.SearchStrategy[Case], count: int, start: int = 0) -> list[Case]:

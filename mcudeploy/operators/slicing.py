@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parts of one tensor: SLICE, STRIDED_SLICE, REVERSE_V2."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from mcudeploy.graph.ir import Graph, Operator
+from mcudeploy.operators.base import register
+from mcudeploy.operators.boxes import Box, Movement, byte_strides, constant_argument, integers
+from mcudeploy.operators.view import constant_at, output_of, tensor_at
+
+
+def _box(
+    graph: Graph, operator: Operator, starts: Sequence[int], steps: Sequence[int],
+    extent: Sequence[int],
+) -> Box:  # fmt: skip
+    """Elements start, start + step, ... of the input along each dimension."""
+    source = tensor_at(graph, operator, 0)
+    assert source is not None
+    strides = byte_strides(source)
+    out_strides, size = [], strides[-1] if strides else 1
+    for n in reversed(extent):
+        out_strides.append(size)
+        size *= n
+    return Box(
+        tuple(extent),
+        tuple(stride * step for stride, step in zip(strides, steps, strict=True)),
+        tuple(reversed(out_strides)),
+        in_start=sum(start * stride for start, stride in zip(starts, strides, strict=True)),
+    )
+
+
+@register
+class Slice(Movement):
+    """SLICE: the box of the output's shape that begins at constant indices."""
+
+    kinds = ("SLICE",)
+
+    def arguments(self, graph: Graph, operator: Operator) -> Iterator[str]:
+        yield from constant_argument(graph, operator, 1, "beginnings")
+        source, output = tensor_at(graph, operator, 0), output_of(graph, operator)
+        if source is None or constant_at(graph, operator, 1) is None:
+            return
+        starts = integers(graph, operator, 1)
+        inside = len(starts) == len(source.shape) == len(output.shape) and all(
+            0 <= start <= size - count
+            for start, size, count in zip(starts, source.shape, output.shape, strict=True)
+        )
+        if not inside:
+            yield f"its slice of {output.shape} is not inside {source.shape}"
+
+    def boxes(self, graph: Graph, operator: Operator) -> Sequence[Box]:
+        extent = output_of(graph, operator).shape
+        starts = integers(graph, operator, 1)
+        return (_box(graph, operator, starts, [1] * len(extent), extent),)
+
+
+@register
+class StridedSlice(Movement):
+    """STRIDED_SLICE with masks and negative strides; no ellipsis, no new axes.
+
+    Indices count from the end where negative and are clamped to the dimension; a masked beginning
+    or end is the first or last element in the direction of the stride; a shrunk axis is one index.
+    """
+
+    kinds = ("STRIDED_SLICE",)
+
+    def arguments(self, graph: Graph, operator: Operator) -> Iterator[str]:
+        for position, what in ((1, "beginnings"), (2, "ends"), (3, "strides")):
+            yield from constant_argument(graph, operator, position, what)
+        attributes = operator.attributes
+        if attributes.get("ellipsis_mask") or attributes.get("new_axis_mask"):
+            yield "it uses an ellipsis or a new axis"
+        elif attributes.get("offset"):
+            yield "its ends are given as sizes"
+        elif all(constant_at(graph, operator, p) is not None for p in (1, 2, 3)):
+            yield from self._shape_limits(graph, operator)
+
+    def _shape_limits(self, graph: Graph, operator: Operator) -> Iterator[str]:
+        source, output = tensor_at(graph, operator, 0), output_of(graph, operator)
+        assert source is not None
+        given = [integers(graph, operator, p) for p in (1, 2, 3)]
+        if any(len(values) > len(source.shape) for values in given) or 0 in given[2]:
+            yield f"its indices do not suit {source.shape}"
+            return
+        extent, shrunk = self._ranges(graph, operator)[2:]
+        shape = tuple(n for axis, n in enumerate(extent) if axis not in shrunk)
+        if shape != output.shape or 0 in extent:
+            yield f"it gives {shape}, not {output.shape}"
+
+    def boxes(self, graph: Graph, operator: Operator) -> Sequence[Box]:
+        starts, steps, extent, _ = self._ranges(graph, operator)
+        return (_box(graph, operator, starts, steps, extent),)
+
+    def _ranges(
+        self, graph: Graph, operator: Operator
+    ) -> tuple[list[int], list[int], list[int], set[int]]:
+        """(starts, steps, extents, shrunk axes), one entry a dimension of the input."""
+        source = tensor_at(graph, operator, 0)
+        assert source is not None
+        begins, ends, strides = (integers(graph, operator, p) for p in (1, 2, 3))
+        masks = operator.attributes
+        starts: list[int] = []
+        steps: list[int] = []
+        extent: list[int] = []
+        shrunk: set[int] = set()
+        for axis, size in enumerate(source.shape):
+            if axis >= len(begins):
+                starts, steps, extent = [*starts, 0], [*steps, 1], [*extent, size]
+                continue
+            bit, step = 1 << axis, strides[axis]
+            low, high = (0, size) if step > 0 else (-1, size - 1)
+            start = _clamped(begins[axis], size, low, high)
+            if masks.get("begin_mask", 0) & bit:
+                start = low if step > 0 else high
+            end = _clamped(ends[axis], size, low, high)
+            if masks.get("end_mask", 0) & bit:
+                end = high if step > 0 else low
+            if masks.get("shrink_axis_mask", 0) & bit:
+                shrunk.add(axis)
+                end, step = start + 1, 1
+            starts.append(start)
+            steps.append(step)
+            extent.append(max(0, -(-(end - start) // step)))
+        return starts, steps, extent, shrunk
+
+
+def _clamped(index: int, size: int, low: int, high: int) -> int:
+    return min(high, max(low, index + size if index < 0 else index))
+
+
+@register
+class Reverse(Movement):
+    """REVERSE_V2: some axes from the last element to the first."""
+
+    kinds = ("REVERSE_V2",)
+
+    def arguments(self, graph: Graph, operator: Operator) -> Iterator[str]:
+        yield from constant_argument(graph, operator, 1, "axes")
+
+    def boxes(self, graph: Graph, operator: Operator) -> Sequence[Box]:
+        shape = output_of(graph, operator).shape
+        axes = {axis % len(shape) for axis in integers(graph, operator, 1)}
+        starts = [n - 1 if axis in axes else 0 for axis, n in enumerate(shape)]
+        steps = [-1 if axis in axes else 1 for axis in range(len(shape))]
+        return (_box(graph, operator, starts, steps, shape),)
