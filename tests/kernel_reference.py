@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from mcudeploy.operators.shapes import ConvQuantization, ConvShape
+from mcudeploy.operators.shapes import ConvQuantization, ConvShape, PoolShape
 
 Int8 = npt.NDArray[np.int8]
 Int64 = npt.NDArray[np.int64]
@@ -51,3 +51,19 @@ def convolution(
                 sums[:, :, outputs] += taps[:, :, channels] @ flat[outputs, ky, kx].T
     result = requantize(sums, q.multipliers, q.shifts) + q.output_zero_point
     return np.clip(result, q.activation_min, q.activation_max).astype(np.int8)
+
+
+def pooling(kind: str, x: Int8, shape: PoolShape, low: int, high: int) -> Int8:
+    """AVERAGE_POOL_2D (rounded half away from zero, padding left out) or MAX_POOL_2D."""
+    s = shape
+    maps = x.reshape(s.in_h, s.in_w, s.channels).astype(np.int64)
+    result = np.zeros((s.out_h, s.out_w, s.channels), np.int64)
+    for y in range(s.out_h):
+        for column in range(s.out_w):
+            top, left = y * s.stride_h - s.pad_top, column * s.stride_w - s.pad_left
+            under = maps[max(top, 0) : top + s.k_h, max(left, 0) : left + s.k_w]
+            taps = under.reshape(-1, s.channels)
+            total, count = taps.sum(axis=0), len(taps)
+            mean = np.sign(total) * ((np.abs(total) + count // 2) // count)
+            result[y, column] = taps.max(axis=0) if kind == "max" else mean
+    return np.clip(result, low, high).astype(np.int8).ravel()

@@ -29,7 +29,13 @@ from mcudeploy.operators.kernels.elementwise import (
     mul_implementation,
 )
 from mcudeploy.operators.kernels.fully_connected import fully_connected_implementation
-from mcudeploy.operators.shapes import ConvShape, FullyConnectedShape, MulQuantization
+from mcudeploy.operators.kernels.pool import pool_implementation
+from mcudeploy.operators.shapes import (
+    ConvShape,
+    FullyConnectedShape,
+    MulQuantization,
+    PoolShape,
+)
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc for the host"),
@@ -160,6 +166,31 @@ def test_rows_one_by_one_from_a_rolling_buffer_give_the_same_bytes(
         values = {**made.values, "ring": ring, "function": made.kernel}
         program.append(Case(replace(rolling, values=values), (layer.x,), layer.expected.size))
         expected.append(layer.expected)
+    check(program, expected, tmp_path)
+
+
+@seeds
+@one_program
+def test_pooling_gives_the_reference_bytes_overlapped_too(seed: int, tmp_path: Path) -> None:
+    random = np.random.default_rng(seed)
+    program, expected = [], []
+    while len(program) < LAYERS:
+        conv = cases.conv_shape(random, depthwise=True)
+        if conv.dilation_h > 1:
+            continue
+        shape = PoolShape(
+            conv.in_h, conv.in_w, conv.in_c, conv.out_h, conv.out_w, conv.k_h, conv.k_w,
+            conv.stride_h, conv.stride_w, conv.pad_top, conv.pad_left,
+        )  # fmt: skip
+        kind = ("average", "max")[cases.pick(random, 0, 1)]
+        low, high = cases.pick(random, -128, -20), cases.pick(random, 127, 30)
+        made = pool_implementation(kind, shape, low, high, cases.M4F)
+        assert made is not None
+        x = random.integers(-128, 128, shape.in_h * shape.in_w * shape.channels).astype(np.int8)
+        truth = cases.kernel_reference.pooling(kind, x, shape, low, high)
+        distance = made.overlaps[0].max_distance if random.random() < 0.5 else None
+        program.append(Case(made, (x,), truth.size, distance))
+        expected.append(truth)
     check(program, expected, tmp_path)
 
 

@@ -20,6 +20,12 @@ static window window_at(const mcud_pool_s8_t *p, int32_t y, int32_t x)
                     mcud_min(left + p->k_w, p->in_w)};
 }
 
+/* Where the four channels from c on begin; the last four overlap the ones before. -1: none left. */
+static inline int32_t first_of_four(int32_t c, int32_t channels)
+{
+    return c >= channels || channels < 4 ? -1 : mcud_min(c, channels - 4);
+}
+
 /* sums + bytes 0 and 2 of word, as two int16. */
 static inline uint32_t add_bytes02(uint32_t sums, uint32_t word)
 {
@@ -60,53 +66,73 @@ static inline uint32_t greater_bytes(uint32_t a, uint32_t b)
 #endif
 }
 
-/* Adds the four int16 sums to the int32 ones. */
-static inline void widen(uint32_t even, uint32_t odd, int32_t sums[4])
+/* Sums of four channels in int16: even ones and odd ones. */
+typedef struct {
+    uint32_t even, odd;
+} pair_sums;
+
+/* Adds `taps` pixels from `from` on. */
+static inline void add_taps(const int8_t *from, int32_t step, int32_t taps, pair_sums *sums)
 {
-    sums[0] += (int16_t)even;
-    sums[1] += (int16_t)odd;
-    sums[2] += (int16_t)(even >> 16);
-    sums[3] += (int16_t)(odd >> 16);
+    uint32_t even = sums->even;
+    uint32_t odd = sums->odd;
+    if (taps & 1) {
+        even = add_bytes02(even, mcud_load4(from));
+        odd = add_bytes13(odd, mcud_load4(from));
+        from += step;
+    }
+    for (int32_t pairs = taps >> 1; pairs > 0; pairs--, from += 2 * step) {
+        const uint32_t first = mcud_load4(from);
+        const uint32_t second = mcud_load4(from + step);
+        even = add_bytes02(add_bytes02(even, first), second);
+        odd = add_bytes13(add_bytes13(odd, first), second);
+    }
+    *sums = (pair_sums){even, odd};
 }
 
-/* Sums of four channels from channel c over a window. */
-static inline void sum_four(const mcud_map *in, int32_t channels, window w, int32_t c,
-                            int32_t sums[4])
+/* Adds the int16 sums to int32 ones. */
+static inline void widen(pair_sums from, int32_t sums[4])
 {
-    int32_t taps = w.right - w.left;
-    if (taps * channels == in->row_bytes && w.bottom <= in->ring) {
-        taps *= w.bottom - w.top; /* whole rows: as one */
-        w.bottom = w.top + 1;
-    }
-    uint32_t even = 0;
-    uint32_t odd = 0;
-    int32_t room = MOST_TAPS;
+    sums[0] += (int16_t)from.even;
+    sums[1] += (int16_t)from.odd;
+    sums[2] += (int16_t)(from.even >> 16);
+    sums[3] += (int16_t)(from.odd >> 16);
+}
+
+/* Sums of four channels from channel c over a window of any size. */
+static void sum_many(const mcud_map *in, int32_t channels, window w, int32_t c, int32_t sums[4])
+{
     sums[0] = sums[1] = sums[2] = sums[3] = 0;
     for (int32_t y = w.top; y < w.bottom; y++) {
         const int8_t *from = mcud_row(in, y) + w.left * channels + c;
-        for (int32_t left = taps; left > 0;) {
-            const int32_t now = mcud_min(left, room);
-            left -= now;
-            room -= now;
-            if (now & 1) {
-                even = add_bytes02(even, mcud_load4(from));
-                odd = add_bytes13(odd, mcud_load4(from));
-                from += channels;
-            }
-            for (int32_t pairs = now >> 1; pairs > 0; pairs--, from += 2 * channels) {
-                const uint32_t first = mcud_load4(from);
-                const uint32_t second = mcud_load4(from + channels);
-                even = add_bytes02(add_bytes02(even, first), second);
-                odd = add_bytes13(add_bytes13(odd, first), second);
-            }
-            if (room == 0) {
-                widen(even, odd, sums);
-                even = odd = 0;
-                room = MOST_TAPS;
-            }
+        for (int32_t left = w.right - w.left; left > 0; left -= MOST_TAPS) {
+            pair_sums some = {0, 0};
+            add_taps(from, channels, mcud_min(left, MOST_TAPS), &some);
+            widen(some, sums);
+            from += MOST_TAPS * channels;
         }
     }
-    widen(even, odd, sums);
+}
+
+/* The same, for windows of at most MOST_TAPS. */
+static inline void sum_few(const mcud_map *in, int32_t channels, window w, int32_t c,
+                           int32_t sums[4])
+{
+    pair_sums all = {0, 0};
+    for (int32_t y = w.top; y < w.bottom; y++) {
+        add_taps(mcud_row(in, y) + w.left * channels + c, channels, w.right - w.left, &all);
+    }
+    sums[0] = sums[1] = sums[2] = sums[3] = 0;
+    widen(all, sums);
+}
+
+/* Whole rows that follow each other as one row; only for addressing by mcud_row(in, w.top). */
+static inline window joined(const mcud_map *in, int32_t channels, window w)
+{
+    if ((w.right - w.left) * channels == in->row_bytes && w.bottom <= in->ring) {
+        return (window){w.top, w.top + 1, 0, (w.right - w.left) * (w.bottom - w.top)};
+    }
+    return w;
 }
 
 static int32_t sum_one(const mcud_map *in, int32_t channels, window w, int32_t c)
@@ -121,12 +147,38 @@ static int32_t sum_one(const mcud_map *in, int32_t channels, window w, int32_t c
     return sum;
 }
 
-/* The mean rounded half away from zero, within the activation range. */
-static inline int8_t average(const mcud_pool_s8_t *p, int32_t sum, int32_t count)
+/* The mean rounded half away from zero. */
+static inline int32_t average(int32_t sum, int32_t count, int32_t half)
 {
+    return (sum > 0 ? sum + half : sum - half) / count;
+}
+
+/* One output pixel. */
+static void average_pixel(const mcud_map *in, int32_t channels, window w, int8_t *to)
+{
+    const int32_t count = (w.bottom - w.top) * (w.right - w.left);
     const int32_t half = count / 2;
-    const int32_t mean = (sum > 0 ? sum + half : sum - half) / count;
-    return (int8_t)mcud_clamp(mean, p->activation_min, p->activation_max);
+    const window all = joined(in, channels, w);
+    for (int32_t c = first_of_four(0, channels); c >= 0; c = first_of_four(c + 4, channels)) {
+        int32_t sums[4];
+        if (count <= MOST_TAPS) {
+            sum_few(in, channels, all, c, sums);
+        } else {
+            sum_many(in, channels, all, c, sums);
+        }
+        to[c] = (int8_t)average(sums[0], count, half);
+        to[c + 1] = (int8_t)average(sums[1], count, half);
+        to[c + 2] = (int8_t)average(sums[2], count, half);
+        to[c + 3] = (int8_t)average(sums[3], count, half);
+    }
+    for (int32_t c = 0; c < channels && channels < 4; c++) {
+        to[c] = (int8_t)average(sum_one(in, channels, w, c), count, half);
+    }
+}
+
+static inline int has_activation(const mcud_pool_s8_t *p)
+{
+    return p->activation_min > -128 || p->activation_max < 127;
 }
 
 void mcud_average_pool_s8(const mcud_pool_s8_t *p, mcud_map in, mcud_map out, int32_t row_begin,
@@ -135,18 +187,9 @@ void mcud_average_pool_s8(const mcud_pool_s8_t *p, mcud_map in, mcud_map out, in
     for (int32_t y = row_begin; y < row_end; y++) {
         int8_t *to = mcud_row(&out, y);
         for (int32_t x = 0; x < p->out_w; x++, to += p->channels) {
-            const window w = window_at(p, y, x);
-            const int32_t count = (w.bottom - w.top) * (w.right - w.left);
-            int32_t c = 0;
-            for (; c + 4 <= p->channels; c += 4) {
-                int32_t sums[4];
-                sum_four(&in, p->channels, w, c, sums);
-                for (int32_t i = 0; i < 4; i++) {
-                    to[c + i] = average(p, sums[i], count);
-                }
-            }
-            for (; c < p->channels; c++) {
-                to[c] = average(p, sum_one(&in, p->channels, w, c), count);
+            average_pixel(&in, p->channels, window_at(p, y, x), to);
+            if (has_activation(p)) {
+                mcud_clamp_row(to, p->channels, p->activation_min, p->activation_max);
             }
         }
     }
@@ -159,8 +202,8 @@ void mcud_max_pool_s8(const mcud_pool_s8_t *p, mcud_map in, mcud_map out, int32_
         int8_t *to = mcud_row(&out, y);
         for (int32_t x = 0; x < p->out_w; x++, to += p->channels) {
             const window w = window_at(p, y, x);
-            int32_t c = 0;
-            for (; c + 4 <= p->channels; c += 4) {
+            for (int32_t c = first_of_four(0, p->channels); c >= 0;
+                 c = first_of_four(c + 4, p->channels)) {
                 uint32_t most = 0x80808080u;
                 for (int32_t row = w.top; row < w.bottom; row++) {
                     const int8_t *from = mcud_row(&in, row) + w.left * p->channels + c;
@@ -170,7 +213,7 @@ void mcud_max_pool_s8(const mcud_pool_s8_t *p, mcud_map in, mcud_map out, int32_
                 }
                 mcud_store4(to + c, most);
             }
-            for (; c < p->channels; c++) {
+            for (int32_t c = 0; c < p->channels && p->channels < 4; c++) {
                 int32_t most = -128;
                 for (int32_t row = w.top; row < w.bottom; row++) {
                     const int8_t *const from = mcud_row(&in, row) + c;
@@ -180,7 +223,7 @@ void mcud_max_pool_s8(const mcud_pool_s8_t *p, mcud_map in, mcud_map out, int32_
                 }
                 to[c] = (int8_t)most;
             }
-            if (p->activation_min > -128 || p->activation_max < 127) {
+            if (has_activation(p)) {
                 mcud_clamp_row(to, p->channels, p->activation_min, p->activation_max);
             }
         }
@@ -203,15 +246,14 @@ void mcud_mean_s8(const mcud_mean_s8_t *p, mcud_map in, int8_t *out)
 {
     const window all = {0, p->in_h, 0, p->in_w};
     const int32_t zero = p->in_h * p->in_w * p->in_zero_point;
-    int32_t c = 0;
-    for (; c + 4 <= p->channels; c += 4) {
+    for (int32_t c = first_of_four(0, p->channels); c >= 0; c = first_of_four(c + 4, p->channels)) {
         int32_t sums[4];
-        sum_four(&in, p->channels, all, c, sums);
+        sum_many(&in, p->channels, joined(&in, p->channels, all), c, sums);
         for (int32_t i = 0; i < 4; i++) {
             out[c + i] = requantize_any(sums[i] - zero, p);
         }
     }
-    for (; c < p->channels; c++) {
+    for (int32_t c = 0; c < p->channels && p->channels < 4; c++) {
         out[c] = requantize_any(sum_one(&in, p->channels, all, c) - zero, p);
     }
 }
