@@ -181,6 +181,8 @@ class Board(_Value):
     vendor: str
     mcu: str
     core_name: str = Field(alias="core")
+    boot: str | None = None
+    """The file in firmware/drivers/ (without `.S`) that a boot ROM wants in front of the code."""
     aliases: tuple[str, ...] = ()
     url: str = ""
     notes: str = ""
@@ -202,8 +204,9 @@ class Board(_Value):
 
     @property
     def driver_files(self) -> tuple[str, ...]:
-        """The C files of `firmware/drivers/` that the board's firmware is built from, sorted."""
-        return tuple(sorted({"cycle_counter.c", f"{self.clock.driver}.c", f"{self.uart.driver}.c"}))
+        """The files of `firmware/drivers/` that the board's firmware is built from, sorted."""
+        files = {"cycle_counter.c", f"{self.clock.driver}.c", f"{self.uart.driver}.c"}
+        return tuple(sorted(files | ({f"{self.boot}.S"} if self.boot else set())))
 
     def regions(
         self, kind: Literal["flash", "ram"], *, external: bool = False

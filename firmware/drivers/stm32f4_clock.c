@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * STM32F4: HSE or HSI through the PLL (RM0386 chapters 5 PWR and 6 RCC).
+ * STM32F4 and F7: the external clock through the PLL (RM0386 and RM0385, chapters PWR and RCC).
  *
  * BOARD_CLOCK_HSE_BYPASS   1: a clock is fed into OSC_IN; 0: a crystal
- * BOARD_CLOCK_PLL_M, _N, _P  VCO = HSE / M * N, core = VCO / P
- * BOARD_CLOCK_OVERDRIVE    1: needed above 168 MHz (F42x, F43x, F446, F469)
+ * BOARD_CLOCK_PLL_M, _N, _P, _Q  VCO = HSE / M * N, core = VCO / P; VCO / Q stays below 48 MHz
+ * BOARD_CLOCK_OVERDRIVE    1: needed above 168 MHz (F42x, F43x, F446, F469), 180 MHz (F7)
  * BOARD_CLOCK_APB1_DIVIDER, _APB2_DIVIDER  1, 2, 4, 8 or 16
  * BOARD_CLOCK_WAIT_STATES  of the flash
+ * BOARD_CLOCK_FLASH_ACCELERATOR  bits of FLASH_ACR: prefetch and caches (F4), prefetch and ART (F7)
  * BOARD_CLOCK_VOS          voltage scale in PWR_CR (3 is scale 1)
  */
 #include "board_config.h"
@@ -27,7 +28,7 @@
 #define CR_PLLON (1u << 24)
 #define CR_PLLRDY (1u << 25)
 #define PLLCFGR_SRC_HSE (1u << 22)
-#define PLLCFGR_Q_8_R_2 0x28000000u /* outputs that nothing uses, within their limits */
+#define PLLCFGR_R_RESET (2u << 28)
 #define CFGR_SW_MASK 3u
 #define CFGR_SW_PLL 2u
 #define CFGR_SWS_MASK (3u << 2)
@@ -37,7 +38,6 @@
 #define PWR_CR_ODSWEN (1u << 17)
 #define PWR_CSR_ODRDY (1u << 16)
 #define PWR_CSR_ODSWRDY (1u << 17)
-#define ACR_PREFETCH_AND_CACHES (7u << 8)
 
 #define POLLS 100000u /* some 30 ms at 16 MHz; a crystal needs 2 */
 
@@ -54,9 +54,9 @@ static int start_pll(void)
     }
     REGISTER(RCC_APB1ENR) |= APB1ENR_PWREN;
     (void)REGISTER(RCC_APB1ENR);
-    REGISTER(PWR_CR) |= BOARD_CLOCK_VOS << 14;
-    REGISTER(RCC_PLLCFGR) = PLLCFGR_Q_8_R_2 | PLLCFGR_SRC_HSE | ((BOARD_CLOCK_PLL_P / 2u - 1u) << 16) |
-                            (BOARD_CLOCK_PLL_N << 6) | BOARD_CLOCK_PLL_M;
+    REGISTER(PWR_CR) = (REGISTER(PWR_CR) & ~(3u << 14)) | (BOARD_CLOCK_VOS << 14);
+    REGISTER(RCC_PLLCFGR) = PLLCFGR_R_RESET | (BOARD_CLOCK_PLL_Q << 24) | PLLCFGR_SRC_HSE |
+                            ((BOARD_CLOCK_PLL_P / 2u - 1u) << 16) | (BOARD_CLOCK_PLL_N << 6) | BOARD_CLOCK_PLL_M;
     REGISTER(RCC_CR) |= CR_PLLON;
 #if BOARD_CLOCK_OVERDRIVE
     REGISTER(PWR_CR) |= PWR_CR_ODEN;
@@ -82,7 +82,7 @@ clock_state_t clock_start(void)
         REGISTER(RCC_CR) &= ~CR_PLLON;
         return state;
     }
-    REGISTER(FLASH_ACR) = ACR_PREFETCH_AND_CACHES | BOARD_CLOCK_WAIT_STATES;
+    REGISTER(FLASH_ACR) = BOARD_CLOCK_FLASH_ACCELERATOR | BOARD_CLOCK_WAIT_STATES;
     (void)REGISTER(FLASH_ACR); /* the wait states must hold before the clock rises */
     REGISTER(RCC_CFGR) = (PPRE(BOARD_CLOCK_APB2_DIVIDER) << 13) | (PPRE(BOARD_CLOCK_APB1_DIVIDER) << 10) | CFGR_SW_PLL;
     if (!register_wait(RCC_CFGR, CFGR_SWS_MASK, CFGR_SWS_PLL, POLLS))

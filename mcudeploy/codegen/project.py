@@ -99,9 +99,8 @@ def _runtime(board: Board) -> dict[str, bytes]:
     for path in sorted((firmware / "runtime").glob("*.[chS]")):
         target = "src" if path.name == "main.c" else "lib/runtime"
         files[f"{target}/{path.name}"] = path.read_bytes()
-    drivers = {board.clock.driver, board.uart.driver, "cycle_counter"}
     for path in sorted((firmware / "drivers").glob("*.[chS]")):
-        if path.suffix == ".h" or path.stem in drivers:
+        if path.suffix == ".h" or path.name in board.driver_files:
             files[f"lib/drivers/{path.name}"] = path.read_bytes()
     return files
 
