@@ -13,7 +13,17 @@ from typing import Any
 __version__ = "0.1.0"
 
 
-_FUNCTIONS = ("boards", "build", "deploy", "fit", "generate", "prepare", "quantize", "test")
+_FUNCTIONS = (
+    "boards",
+    "build",
+    "deploy",
+    "fit",
+    "generate",
+    "plan_offline",
+    "prepare",
+    "quantize",
+    "test",
+)
 
 
 def __getattr__(name: str) -> Any:

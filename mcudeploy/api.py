@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Built", "Deployed", "Options", "Project", "Tested", "boards", "build", "deploy", "fit",
-    "generate", "prepare", "quantize", "test",
+    "generate", "plan_offline", "prepare", "quantize", "test",
 ]  # fmt: skip
 
 Progress = Callable[[str], None]
@@ -278,6 +278,25 @@ def deploy(
     data = project.deployment.options.evaluate
     tested = test(project.folder, emulator=emulator, data=data, progress=progress)
     return Deployed(project, built, tested)
+
+
+def plan_offline(model: PathLike, output: PathLike) -> int:
+    """Write a .tflite that carries our plan for stock TFLM; the bytes of its activations.
+
+    Raises InputError for an unreadable or damaged file.
+    """
+    from mcudeploy.codegen.output import write_file
+    from mcudeploy.frontend.tflite import read_tflite
+    from mcudeploy.memory import offline
+
+    path = Path(model)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read the model: {error.strerror}", where=str(path)) from None
+    plan = offline.plan_offline(read_tflite(data, path.name, deployable=False))
+    write_file(Path(output), offline.write_offline_plan(data, plan))
+    return plan.packing.height
 
 
 def boards(name: str | None = None) -> tuple[Board, ...]:

@@ -20,9 +20,14 @@ app = typer.Typer(
 
 @app.callback(invoke_without_command=True)
 def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", metavar="", help="Print the version.")
+    ] = False,
     debug: Annotated[  # taken out by main(), wherever it stands; here for the help alone
-        bool, typer.Option("--debug", help="Show the traceback of an error (anywhere on the line).")
+        bool,
+        typer.Option(
+            "--debug", metavar="", help="Show the traceback of an error (anywhere on the line)."
+        ),
     ] = False,
 ) -> None:
     if version:

@@ -75,6 +75,7 @@ Synthetic = Annotated[
     bool,
     typer.Option(
         "--synthetic-calibration",
+        metavar="",
         help="Quantize on random input: sizes and speed hold, the accuracy is worthless.",
     ),
 ]
@@ -105,13 +106,18 @@ FlashBudget = Annotated[
     typer.Option("--flash", metavar="SIZE", help="Pretend the board has this much flash."),
 ]
 UseExternal = Annotated[
-    bool, typer.Option("--use-external", help="Let the plan use the board's external memories.")
+    bool,
+    typer.Option(
+        "--use-external", metavar="", help="Let the plan use the board's external memories."
+    ),
 ]
 Labels = Annotated[
     Path | None,
     typer.Option("--labels", metavar="FILE", help="A text file with one class name per line."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print one JSON object and nothing else.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", metavar="", help="Print one JSON object and nothing else.")
+]
 Html = Annotated[
     Path | None,
     typer.Option("--html", metavar="FILE", help="Write the report as one HTML file."),
