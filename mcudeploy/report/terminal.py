@@ -33,18 +33,20 @@ def bytes_text(count: int) -> str:
     return f"{count:,} B" if count < 10_240 else f"{count:,} B ({count / 1024:,.1f} KiB)"
 
 
-def table(*columns: str, right: Iterable[str] = ()) -> Table:
-    """An empty table of the house's style; `right` names the columns of figures."""
+def table(*columns: str, right: Iterable[str] = (), gives_way: str = "") -> Table:
+    """An empty table of the house's style.
+
+    `right` names the columns of figures, which are never cut; `gives_way` the one column whose
+    text is broken into lines where the whole would be too wide (by default any text column).
+    """
     made = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     numbers = set(right)
     for column in columns:
-        # The numbers must never be cut; text columns give way.
-        numeric = column in numbers
         made.add_column(
             column,
-            justify="right" if numeric else "left",
-            no_wrap=True,
-            overflow="ellipsis",
+            justify="right" if column in numbers else "left",
+            no_wrap=column in numbers if not gives_way else column != gives_way,
+            overflow="fold",
         )
     return made
 

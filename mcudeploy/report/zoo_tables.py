@@ -14,7 +14,9 @@ from mcudeploy.zoo.claims import Row
 
 def print_zoo(names: Iterable[str], out: Console) -> None:
     """Every architecture with the counts of its default member."""
-    made = table("name", "parameters", "MACs", "options", right=("parameters", "MACs"))
+    made = table(
+        "name", "parameters", "MACs", "options", right=("parameters", "MACs"), gives_way="options"
+    )
     for name in names:
         entry, counts = zoo.describe(name), zoo.counts(name)
         made.add_row(
