@@ -9,16 +9,15 @@ alignment.
 
 `drift_bound` sees further: kernels that want their output a little below their input make the
 buffers of a chain drift downwards, and where there is no room to jump back up, the drift adds up.
-For a trial height, every item has a range of offsets, and every pair a range of distances, which
-must end outside the forbidden intervals; the two narrow each other until nothing moves. If a range
-becomes empty, the height is impossible.
+For a trial height, narrowing the `ranges` of all offsets may show that it is impossible.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import defaultdict
 
 from mcudeploy.memory.geometry import Geometry, Interval, align_up
+from mcudeploy.memory.ranges import Ranges
 
 
 def live_bytes_bound(geometry: Geometry) -> int:
@@ -43,55 +42,16 @@ def live_bytes_bound(geometry: Geometry) -> int:
 
 def drift_bound(geometry: Geometry, low: int, high: int) -> int:
     """The bound `low` raised as far as narrowing refutes heights below `high`, which is reached."""
-    refuted = low - 1
+    if Ranges(geometry, low).possible:
+        return low
+    refuted = low
     while high - refuted > 1:
         middle = (refuted + high) // 2
-        if _refutes(geometry, middle):
-            refuted = middle
-        else:
+        if Ranges(geometry, middle).possible:
             high = middle
+        else:
+            refuted = middle
     return refuted + 1
-
-
-def _refutes(geometry: Geometry, height: int) -> bool:
-    """No packing of that height can exist, as narrowing of ranges alone shows."""
-    items, forbidden = geometry.items, geometry.forbidden
-    lowest = [0] * len(items)
-    highest = [(height - item.extent) // item.alignment * item.alignment for item in items]
-    if min(highest, default=0) < 0:
-        return True
-    waiting = deque(range(len(items)))
-    queued = [True] * len(items)
-    # Each turn narrows a range by an alignment unit at least; the limit only saves time.
-    for _ in range(50 * len(items)):
-        if not waiting:
-            break
-        i = waiting.popleft()
-        queued[i] = False
-        for j, intervals in forbidden[i].items():
-            least, most = lowest[i] - highest[j], highest[i] - lowest[j]
-            for a, b in intervals:
-                if a < least < b:
-                    least = b
-            for a, b in reversed(intervals):
-                if a < most < b:
-                    most = a
-            if least > most:
-                return True
-            narrowed = (
-                max(lowest[i], lowest[j] + least), min(highest[i], highest[j] + most),
-                max(lowest[j], lowest[i] - most), min(highest[j], highest[i] - least),
-            )  # fmt: skip
-            if narrowed == (lowest[i], highest[i], lowest[j], highest[j]):
-                continue
-            if narrowed[0] > narrowed[1] or narrowed[2] > narrowed[3]:
-                return True
-            for k, bounds in ((i, narrowed[:2]), (j, narrowed[2:])):
-                if bounds != (lowest[k], highest[k]) and not queued[k]:
-                    queued[k] = True
-                    waiting.append(k)
-                lowest[k], highest[k] = bounds
-    return False
 
 
 def _single_bound(geometry: Geometry) -> int:

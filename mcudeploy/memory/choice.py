@@ -180,7 +180,7 @@ def _calm(
             )
             for s in steps
         ]  # fmt: skip
-        tried = trial.pack(calmer, QUICK) if calmer != leanest else best
+        tried = trial.pack(calmer, QUICK, middle) if calmer != leanest else best
         if tried.packing.height < best.packing.height:
             leanest, best = calmer, tried
             high = min(middle, tried.packing.height)

@@ -17,6 +17,7 @@ from mcudeploy.memory.bounds import drift_bound, live_bytes_bound
 from mcudeploy.memory.geometry import Geometry, make_geometry
 from mcudeploy.memory.greedy import best_of_orders, local_search
 from mcudeploy.memory.problem import Packing, Problem
+from mcudeploy.memory.ranges import dive
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,11 @@ def pack(problem: Problem, effort: Effort = NORMAL) -> Packing:
     target = max(bound, problem.capacity or 0)
     height, offsets, method, order = best_of_orders(geometry, target)
     if height > target and problem.allowances and not problem.holes:
-        bound = drift_bound(geometry, bound, height)
-        target = max(bound, target)
+        if problem.capacity is None:
+            target = bound = drift_bound(geometry, bound, height)
+        dived = dive(geometry, target)
+        if dived is not None and geometry.height(dived) < height:
+            height, offsets, method = geometry.height(dived), dived, "narrowed ranges"
     if height > target:
         rounds = effort.placements // len(geometry.items) + 1
         searched, found = local_search(geometry, order, target, rounds)
