@@ -19,6 +19,7 @@ from mcudeploy.operators.base import (
     register,
 )
 from mcudeploy.operators.kernels.fully_connected import fully_connected_implementation
+from mcudeploy.operators.matmul import matmul, requantization
 from mcudeploy.operators.shapes import (
     ConvQuantization,
     FullyConnectedShape,
@@ -154,21 +155,21 @@ def cmsis_fully_connected(
 
 @register
 class FullyConnected(OperatorFamily):
-    """FULLY_CONNECTED with constant weights."""
+    """FULLY_CONNECTED; weights that are computed or have a zero point go to the matrix product."""
 
     kinds = ("FULLY_CONNECTED",)
-    replacement = "a Dense layer with int8 weights known at conversion"
+    replacement = "a Dense layer with int8 weights"
 
     def limits(self, graph: Graph, operator: Operator) -> Iterator[str]:
         yield from dtype_limits(graph, operator, (0,))
         yield from activation_limits(operator)
         weights, bias = tensor_at(graph, operator, 1), tensor_at(graph, operator, 2)
-        if weights is None or weights.data is None:
-            yield "its weights are computed, not constant"
-        elif weights.dtype != "int8" or weights.quantization is None:
-            yield f"its weights are {weights.dtype}, not quantized int8"
-        elif any(weights.quantization.zero_points):
-            yield "its weights are not symmetric (zero point other than 0)"
+        if weights is None or weights.dtype != "int8" or weights.quantization is None:
+            yield f"its weights are {weights.dtype if weights else 'missing'}, not quantized int8"
+        elif len(weights.shape) != 2:
+            yield f"its weights have the shape {weights.shape}"
+        elif weights.quantization.per_channel and not _is_plain(graph, operator):
+            yield "its weights have a scale a row and are computed or not symmetric"
         if bias is not None and (bias.data is None or bias.dtype != "int32"):
             yield "its bias is not a constant of int32"
         if operator.attributes.get("weights_format", "DEFAULT") != "DEFAULT":
@@ -183,9 +184,36 @@ class FullyConnected(OperatorFamily):
         shape = fully_connected_shape(graph, operator)
         quantization = fully_connected_quantization(graph, operator, shape.out_c)
         weights, bias = constant_at(graph, operator, 1), constant_at(graph, operator, 2)
+        if not _is_plain(graph, operator):
+            return (_product(graph, operator, shape, quantization, bias),)
         assert weights is not None
         library = cmsis_fully_connected(shape, quantization, weights, bias, target.core)
         fast = None
         if target.kernels == "auto":
             fast = fully_connected_implementation(shape, quantization, weights, bias, target)
         return (library,) if fast is None else (fast, library)
+
+
+def _is_plain(graph: Graph, operator: Operator) -> bool:
+    """Constant weights with zero point 0, what the faster kernels want."""
+    weights = tensor_at(graph, operator, 1)
+    assert weights is not None
+    return weights.data is not None and not any(quantization_of(weights).zero_points)
+
+
+def _product(
+    graph: Graph,
+    operator: Operator,
+    shape: FullyConnectedShape,
+    quantization: ConvQuantization,
+    bias: Int32Array | None,
+) -> Implementation:
+    parameters = {
+        "rows": shape.batches, "columns": shape.out_c, "depth": shape.in_c,
+        "a_row_stride": shape.in_c, "a_depth_stride": 1,
+        "b_column_stride": shape.in_c, "b_depth_stride": 1,
+        **requantization(graph, operator),
+        "activation_min": quantization.activation_min,
+        "activation_max": quantization.activation_max,
+    }  # fmt: skip
+    return matmul(graph, operator, parameters, bias=bias)
