@@ -237,33 +237,83 @@ static void convolve_3x3(const mcud_depthwise_s8_t *p, strip *s, const int8_t *w
 
 #endif
 
-/* Any kernel: pairs of taps of a row against pairs of weights, laid out in `taps`. */
+/*
+ * The weights of a kernel row as pairs: for an even column (w0, w1), (w2, w3), ... and, with stride
+ * 1, beside each the pair for the next column, (0, w0), (w1, w2), ..., which meets the same words.
+ */
+static void lay_out_taps(const mcud_depthwise_s8_t *p, const int8_t *w, uint32_t *taps)
+{
+    for (int32_t ky = 0; ky < p->k_h; ky++, w += p->k_w) {
+        for (int32_t kx = 0; kx < p->k_w + (p->stride_w == 1); kx += 2) {
+            const int32_t before = kx > 0 ? w[kx - 1] : 0;
+            const int32_t here = kx < p->k_w ? w[kx] : 0;
+            *taps++ = mcud_pair(here, kx + 1 < p->k_w ? w[kx + 1] : 0);
+            if (p->stride_w == 1) {
+                *taps++ = mcud_pair(before, here);
+            }
+        }
+    }
+}
+
+/* One output row of stride 1, two outputs at a time. */
+static void row_of_pairs(const mcud_depthwise_s8_t *p, const strip *s, const uint32_t *row,
+                         const uint32_t *taps, int8_t *out, int32_t exact)
+{
+    const int32_t words = p->k_w / 2 + 1;
+    const int32_t next_row = p->plane_words * p->dilation_h - words;
+    for (int32_t left = p->out_w; left > 0; left -= 2, row++) {
+        const uint32_t *from = row;
+        const uint32_t *tap = taps;
+        int32_t sum0 = s->start;
+        int32_t sum1 = s->start;
+        for (int32_t ky = p->k_h; ky > 0; ky--, from += next_row) {
+            for (const uint32_t *const end = from + words; from < end; from++, tap += 2) {
+                sum0 = mcud_dot2(*from, tap[0], sum0);
+                sum1 = mcud_dot2(*from, tap[1], sum1);
+            }
+        }
+        *out = (int8_t)requantize(s, sum0, exact);
+        out += s->pixel_bytes;
+        if (left > 1) {
+            *out = (int8_t)requantize(s, sum1, exact);
+            out += s->pixel_bytes;
+        }
+    }
+}
+
+/* One output row of any stride. */
+static void row_of_singles(const mcud_depthwise_s8_t *p, const strip *s, const uint32_t *row,
+                           const uint32_t *taps, int8_t *out, int32_t exact)
+{
+    const int32_t words = (p->k_w + 1) / 2;
+    const int32_t next_row = 2 * (p->plane_words * p->dilation_h - words);
+    for (int32_t x = 0; x < p->out_w; x++, out += s->pixel_bytes) {
+        const int16_t *from = (const int16_t *)row + x * p->stride_w;
+        const uint32_t *tap = taps;
+        int32_t sum = s->start;
+        for (int32_t ky = p->k_h; ky > 0; ky--, from += next_row) {
+            for (const int16_t *const end = from + 2 * words; from < end; from += 2, tap++) {
+                sum = mcud_dot2(mcud_load4(from), *tap, sum);
+            }
+        }
+        *out = (int8_t)requantize(s, sum, exact);
+    }
+}
+
+/* Any kernel, plainly. */
 static void convolve_any(const mcud_depthwise_s8_t *p, const strip *s, const int8_t *w,
                          const uint32_t *plane, uint32_t *taps, int32_t exact)
 {
-    const int32_t pairs = (p->k_w + 1) / 2;
-    uint32_t *tap = taps;
-    for (int32_t ky = 0; ky < p->k_h; ky++) {
-        for (int32_t kx = 0; kx < p->k_w; kx += 2, w += 2) {
-            *tap++ = mcud_pair(w[0], kx + 1 < p->k_w ? w[1] : 0);
-        }
-        w -= p->k_w & 1;
-    }
     int8_t *out = s->out;
+    lay_out_taps(p, w, taps);
     for (int32_t row = 0; row < s->rows; row++) {
-        for (int32_t x = 0; x < p->out_w; x++, out += s->pixel_bytes) {
-            const int16_t *from = (const int16_t *)(plane + row * p->stride_h * p->plane_words)
-                                  + x * p->stride_w;
-            int32_t sum = s->start;
-            const uint32_t *weight = taps;
-            for (int32_t ky = 0; ky < p->k_h; ky++, from += 2 * p->plane_words * p->dilation_h) {
-                for (int32_t pair = 0; pair < pairs; pair++) {
-                    sum = mcud_dot2(mcud_load4(from + 2 * pair), *weight++, sum);
-                }
-            }
-            *out = (int8_t)requantize(s, sum, exact);
+        if (p->stride_w == 1) {
+            row_of_pairs(p, s, plane, taps, out, exact);
+        } else {
+            row_of_singles(p, s, plane, taps, out, exact);
         }
-        out += s->out_skip;
+        plane += p->stride_h * p->plane_words;
+        out += s->out_skip + p->out_w * s->pixel_bytes;
     }
 }
 

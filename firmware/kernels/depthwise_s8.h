@@ -30,7 +30,7 @@ typedef struct {
  * DEPTHWISE_CONV_2D on int8, NHWC, at least two input channels, any kernel, stride, padding and
  * multiplier, dilation in height, for output rows [row_begin, row_end). `scratch`, aligned to 4:
  * two planes of plane_words words for each input row of a strip, and for kernels other than 3x3
- * k_h * ((k_w + 1) / 2) words.
+ * the weights in pairs: k_h * 2 * (k_w / 2 + 1) words with stride 1, else k_h * ((k_w + 1) / 2).
  */
 void mcud_depthwise_s8(const mcud_depthwise_s8_t *p, mcud_map in, mcud_map out, int32_t row_begin,
                        int32_t row_end, int8_t *scratch);

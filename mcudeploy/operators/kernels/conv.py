@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mcudeploy.operators.base import Constant, Implementation, OverlapRule, Target, as_constant
+from mcudeploy.operators.kernels.cost import conv_instructions
 from mcudeploy.operators.kernels.requantize import (
     ExactRequantization,
     FastRequantization,
@@ -237,6 +238,11 @@ def _pack_channels(
     return _pack_pair(a, b, taps, flags)
 
 
+def _exact_pairs(packed: npt.NDArray[np.int32], steps: int) -> int:
+    """How many pairs of channels carry the flag of the exact requantization."""
+    return int(np.count_nonzero(packed.reshape(-1, steps + 6)[:, steps + 3] & _FLAG_EXACT))
+
+
 def conv_implementation(
     shape: ConvShape,
     quantization: ConvQuantization,
@@ -266,5 +272,6 @@ def conv_implementation(
         overlaps=(OverlapRule(input=0, max_distance=conv_max_distance(shape)),),
         sources=("kernels/conv_s8.c",),
         headers=("conv_s8.h",),
+        instructions=conv_instructions(shape, len(taps), _exact_pairs(packed, len(taps))),
         reason="three pixels by two channels in registers",
     )

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from mcudeploy.operators.base import Constant, Implementation, OverlapRule, Target, as_constant
 from mcudeploy.operators.kernels.conv import conv_implementation
+from mcudeploy.operators.kernels.cost import depthwise_instructions
 from mcudeploy.operators.kernels.requantize import (
     channel_sum,
     exact_constant,
@@ -46,12 +47,22 @@ mcud_depthwise_s8(&params, in, out, 0, {{ s.out_h }}, {{ scratch }});
 
 
 def plane_words(shape: ConvShape) -> int:
-    """Words of a gathered row: what the last outputs read, computed two at a time for 3x3."""
+    """Words of a gathered row: all that the outputs of a row read, computed two at a time."""
     pairs = -(-shape.out_w // 2)
+    if shape.stride_w == 1:
+        return pairs + shape.k_w // 2
     if _is_3x3(shape):
         return pairs * shape.stride_w + 1
     columns = (shape.out_w - 1) * shape.stride_w + 2 * -(-shape.k_w // 2)
     return -(-columns // 2)
+
+
+def _tap_words(shape: ConvShape) -> int:
+    """Words of the weights laid out in pairs."""
+    if _is_3x3(shape):
+        return 0
+    one_row = 2 * (shape.k_w // 2 + 1) if shape.stride_w == 1 else -(-shape.k_w // 2)
+    return shape.k_h * one_row
 
 
 def _is_3x3(shape: ConvShape) -> bool:
@@ -61,8 +72,7 @@ def _is_3x3(shape: ConvShape) -> bool:
 def depthwise_scratch_bytes(shape: ConvShape, strip_rows: int) -> int:
     """Two planes of a strip's input rows; the weights as pairs where the kernel is not 3x3."""
     rows = (strip_rows - 1) * shape.stride_h + (shape.k_h - 1) * shape.dilation_h + 1
-    taps = 0 if _is_3x3(shape) else shape.k_h * -(-shape.k_w // 2)
-    return 4 * (2 * rows * plane_words(shape) + taps)
+    return 4 * (2 * rows * plane_words(shape) + _tap_words(shape))
 
 
 def depthwise_max_distance(shape: ConvShape, strip_rows: int) -> int:
@@ -141,6 +151,10 @@ def depthwise_implementations(
     return tuple(_with_strip(shape, quantization, parts, rows) for rows in _strips(shape))
 
 
+def _exact_channels(requantization: Constant) -> int:
+    return int(np.count_nonzero(requantization.data[:, 2] & _FLAG_EXACT))
+
+
 def _strips(shape: ConvShape) -> tuple[int, ...]:
     rows = shape.out_h
     while rows > 1 and depthwise_scratch_bytes(shape, rows) > _LARGEST_SCRATCH:
@@ -170,5 +184,12 @@ def _with_strip(
         overlaps=(OverlapRule(input=0, max_distance=depthwise_max_distance(shape, strip_rows)),),
         sources=("kernels/depthwise_s8.c",),
         headers=("depthwise_s8.h",),
+        instructions=depthwise_instructions(
+            shape,
+            strip_rows,
+            plane_words(shape),
+            _exact_channels(constants[1]),
+            assembly=_is_3x3(shape),
+        ),
         reason=f"planes of int16, {strip_rows} rows at a time",
     )

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mcudeploy.operators.base import Constant, Implementation, OverlapRule, Target, as_constant
+from mcudeploy.operators.kernels.cost import fully_connected_instructions
 from mcudeploy.operators.kernels.requantize import channel_sum, exact_constant, find_exact
 from mcudeploy.operators.shapes import (
     ConvQuantization,
@@ -63,6 +64,7 @@ def fully_connected_implementation(
         overlaps=(OverlapRule(input=0, max_distance=fully_connected_max_distance(shape)),),
         sources=("kernels/fully_connected_s8.c",),
         headers=("fully_connected_s8.h",),
+        instructions=fully_connected_instructions(shape),
         reason="four channels share each input",
     )
 

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from mcudeploy.operators.base import Implementation, OverlapRule, Target
+from mcudeploy.operators.kernels.cost import pool_instructions
 from mcudeploy.operators.shapes import MeanQuantization, MeanShape, PoolShape, quantize_multiplier
 
 _POOL_CALL = """
@@ -69,6 +70,7 @@ def pool_implementation(
         overlaps=(OverlapRule(input=0, max_distance=pool_max_distance(shape)),),
         sources=("kernels/pool_s8.c",),
         headers=("pool_s8.h",),
+        instructions=pool_instructions(kind, shape),
         reason="four channels at a time",
     )
 
@@ -104,5 +106,6 @@ def mean_implementation(
         overlaps=(OverlapRule(input=0, max_distance=-shape.channels),),
         sources=("kernels/pool_s8.c",),
         headers=("pool_s8.h",),
+        instructions=-(-shape.channels // 4) * (200 + 5.1 * shape.in_h * shape.in_w) + 60,
         reason="four channels at a time",
     )
