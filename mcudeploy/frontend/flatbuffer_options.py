@@ -13,6 +13,7 @@ malformed.
 from __future__ import annotations
 
 import importlib.util
+import math
 import re
 import struct
 from collections.abc import Mapping
@@ -165,6 +166,8 @@ def _read_fields(buffer: FlatBuffer, reader: Any, class_name: str, kind: str) ->
         except _BROKEN as error:
             raise buffer.malformed(f"the options of operator {kind}: {attribute}") from error
         if _AT_LEAST_ONE.fullmatch(attribute) and value < 1:
+            raise buffer.malformed(f"operator {kind} has {attribute} {value}")
+        if isinstance(value, float) and not math.isfinite(value):
             raise buffer.malformed(f"operator {kind} has {attribute} {value}")
         attributes[attribute] = value
     return attributes

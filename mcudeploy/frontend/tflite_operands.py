@@ -31,6 +31,7 @@ _SAME_SHAPE = {
     "RELU", "RELU6", "RELU_N1_TO_1", "TANH", "LOGISTIC", "HARD_SWISH", "LEAKY_RELU", "ELU", "GELU",
     "QUANTIZE", "DEQUANTIZE", "SOFTMAX", "LOG_SOFTMAX", "ABS", "NEG", "EXP", "LOG", "SQRT", "RSQRT",
 }  # fmt: skip
+_PADS = {"PAD", "PADV2", "MIRROR_PAD"}
 _SAME_ELEMENTS = {"RESHAPE", "SQUEEZE", "EXPAND_DIMS"}
 
 
@@ -63,8 +64,10 @@ def _shapes(graph: Graph, operator: Operator) -> str:
         return f"gives the shape {list(writes)} for {list(reads[0])}"
     if kind in _ELEMENTWISE and _broadcast(reads[0], reads[1]) != writes:
         return f"gives the shape {list(writes)} for {list(reads[0])} and {list(reads[1])}"
+    if kind in _PADS and reads[1] != (len(reads[0]), 2):
+        return f"has paddings of the shape {list(reads[1])} for {list(reads[0])}"
     if kind == "FULLY_CONNECTED":
-        return _dense(reads[0], reads[1], writes)
+        return _dense(reads, writes)
     if kind in _MAPS:
         return _map(operator, reads, writes)
     return ""
@@ -80,12 +83,15 @@ def _broadcast(a: Shape, b: Shape) -> Shape | None:
     return tuple(result)
 
 
-def _dense(source: Shape, weights: Shape, target: Shape) -> str:
+def _dense(reads: list[Shape], target: Shape) -> str:
+    source, weights = reads[:2]
     if len(weights) != 2 or 0 in weights or not target or target[-1] != weights[0]:
         return f"has weights of the shape {list(weights)} for an output {list(target)}"
     rows = math.prod(target) // weights[0]
     if rows * weights[1] != math.prod(source):
         return f"has weights of the shape {list(weights)} for an input {list(source)}"
+    if len(reads) > 2 and math.prod(reads[2]) != weights[0]:
+        return f"has {math.prod(reads[2])} biases for {weights[0]} outputs"
     return ""
 
 

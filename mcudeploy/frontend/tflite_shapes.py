@@ -58,6 +58,8 @@ def _output_shape(
     if not reads:
         return None
     source = shapes[reads[0]]
+    if not source or not signature:
+        return None
     argument = graph.tensors[reads[1]].data if len(reads) > 1 else None
     if operator.kind in _SAME_ELEMENTS:
         return _fill_one(signature, math.prod(source))
