@@ -270,6 +270,46 @@ def reverse(draw: st.DrawFn) -> Case:
     return Case({**case.parameters, "axis": axis}, case.build)
 
 
+@st.composite
+def gather(draw: st.DrawFn) -> Case:
+    table = draw(shapes(1, 3))
+    axis = draw(st.integers(0, len(table) - 1))
+    indices = draw(shapes(0, 2, st.integers(1, 5)))
+    random = draw(seeds)
+    form = draw(st.sampled_from(["constant indices", "constant table", "computed"]))
+    if form != "constant indices":
+        indices = (1, *indices[:1])
+    q = {"scale": draw(powers_of_two(-8, 2)), "zero_point": draw(zero_points)}
+    out = (*table[:axis], *indices, *table[axis + 1 :])
+
+    def build(b: ModelBuilder) -> Sequence[int]:
+        if form == "constant table":
+            x = b.constant(int8(random, table), **q)
+        else:
+            x = activation(b, table, **q)
+        if form == "constant indices":
+            values = np.random.default_rng(random).integers(0, table[axis], indices)
+            i = b.constant(np.array(values, np.int32))
+        else:
+            i = b.input(indices, "int32")
+        return [b.operator("GATHER", [x, i], b.tensor(out, **q), axis=axis)]
+
+    parameters = {"kind": "GATHER", "table": table, "axis": axis, "indices": indices}
+    return Case({**parameters, "form": form, "seed": random}, build)
+
+
+@st.composite
+def resize(draw: st.DrawFn, kind: str) -> Case:
+    size, out = ([draw(st.integers(1, 9)) for _ in range(2)] for _ in range(2))
+    depth = draw(st.integers(1, 5))
+    corners, centers = draw(st.sampled_from([(False, False), (True, False), (False, True)]))
+    return moving(
+        kind, draw, (1, *size, depth), (1, *out, depth),
+        lambda b, x: [x, b.constant(constant(out))],
+        align_corners=corners, half_pixel_centers=centers,
+    )  # fmt: skip
+
+
 GROUPS = {
     "pad": [pad("PAD"), pad("PADV2"), pad("MIRROR_PAD")],
     "join": [concatenation(), pack(), unpack(), split("SPLIT"), split("SPLIT_V")],
@@ -278,6 +318,7 @@ GROUPS = {
         transpose(), blocks("DEPTH_TO_SPACE"), blocks("SPACE_TO_DEPTH"),
         batches("BATCH_TO_SPACE_ND"), broadcast_to(),
     ],
+    "gather": [gather(), resize("RESIZE_NEAREST_NEIGHBOR"), resize("RESIZE_BILINEAR")],
     "unknown to TFLM": [batches("SPACE_TO_BATCH_ND"), tile(), reverse()],
 }  # fmt: skip
 LACKING = {"unknown to TFLM": ("SPACE_TO_BATCH_ND", "TILE", "REVERSE_V2")}

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""RESIZE_NEAREST_NEIGHBOR and RESIZE_BILINEAR: which input rows and columns an output is made of.
+
+The positions are computed here, as TFLite's reference computes them (nearest in single precision,
+bilinear in integers with 10 fraction bits), and go to flash as tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from mcudeploy.graph.ir import DTYPE_BYTES, Graph, Operator
+from mcudeploy.operators.base import (
+    Constant,
+    Implementation,
+    OperatorFamily,
+    Target,
+    as_constant,
+    register,
+)
+from mcudeploy.operators.view import output_of, scale_limits, tensor_at
+
+_ONE = 1 << 10
+
+_NEAREST = """
+for (int32_t y = 0; y < {{ out_h }}; y++)
+{
+    mcud_gather_runs((const int8_t *){{ inputs[0] }} + {{ constants.rows }}[y], (int8_t *){{ outputs[0] }} + y * {{ row_bytes }}, {{ constants.columns }}, {{ out_w }}, {{ run }});
+}
+"""  # noqa: E501
+
+_BILINEAR = """
+static const mcud_resize_bilinear_s8_t params = {
+    .rows = {{ constants.rows }}, .columns = {{ constants.columns }},
+    .out_w = {{ out_w }}, .channels = {{ channels }},
+};
+const mcud_map in = { {{ inputs[0] }}, {{ in_w * channels }}, {{ in_h }} };
+const mcud_map out = { {{ outputs[0] }}, {{ out_w * channels }}, {{ out_h }} };
+
+mcud_resize_bilinear_s8(&params, in, out, 0, {{ out_h }});
+"""
+
+
+def nearest_positions(
+    size: int, out_size: int, align_corners: bool, half_pixel_centers: bool
+) -> npt.NDArray[np.int64]:
+    """The input position of each output position, as TFLite's GetNearestNeighbor."""
+    aligned = align_corners and out_size > 1
+    scale = np.float32(size - 1 if aligned else size) / np.float32(
+        out_size - 1 if aligned else out_size
+    )
+    offset = np.float32(0.5) if half_pixel_centers else np.float32(0)
+    scaled = (np.arange(out_size).astype(np.float32) + offset) * scale
+    # roundf is half away from zero; positions are not negative.
+    found = np.floor(scaled + np.float32(0.5)) if align_corners else np.floor(scaled)
+    clipped: npt.NDArray[np.int64] = np.clip(found.astype(np.int64), 0, size - 1)
+    return clipped
+
+
+def bilinear_positions(
+    size: int, out_size: int, align_corners: bool, half_pixel_centers: bool
+) -> npt.NDArray[np.int64]:
+    """(low, high, share of high in 1024ths) of each output position, shape (out_size, 3)."""
+    scale = (_ONE * size + out_size // 2) // out_size
+    if align_corners and out_size > 1:
+        scale = (_ONE * (size - 1) + (out_size - 1) // 2) // (out_size - 1)
+    at = np.arange(out_size, dtype=np.int64) * scale
+    if half_pixel_centers:
+        at += scale // 2 - _ONE // 2
+    low = np.maximum(np.where(at >= 0, at, 0) // _ONE, 0)
+    above = at + _ONE - 1
+    high = np.minimum(np.where(above >= 0, above // _ONE, -(-above // _ONE)), size - 1)
+    return np.stack((low, high, at - low * _ONE), axis=1)
+
+
+@register
+class Resize(OperatorFamily):
+    """Both resizings of an NHWC map with batch 1."""
+
+    kinds = ("RESIZE_NEAREST_NEIGHBOR", "RESIZE_BILINEAR")
+
+    def limits(self, graph: Graph, operator: Operator) -> Iterator[str]:
+        source, output = tensor_at(graph, operator, 0), output_of(graph, operator)
+        if source is None or source.dtype != output.dtype:
+            yield "its input and output are not of one type"
+            return
+        yield from scale_limits(graph, operator, 0)
+        if operator.kind == "RESIZE_BILINEAR" and source.dtype != "int8":
+            yield f"its input is {source.dtype}, not int8"
+        outer = (source.shape[:1], source.shape[3:])
+        if len(source.shape) != 4 or outer != (output.shape[:1], output.shape[3:]):
+            yield f"it resizes {source.shape} to {output.shape}"
+        elif source.shape[0] != 1:
+            yield f"its input has batch {source.shape[0]}, not 1"
+        if operator.attributes.get("align_corners") and operator.attributes.get(
+            "half_pixel_centers"
+        ):
+            yield "it aligns corners and pixel centers at once"
+
+    def implementations(
+        self, graph: Graph, operator: Operator, target: Target
+    ) -> Sequence[Implementation]:
+        source, output = tensor_at(graph, operator, 0), output_of(graph, operator)
+        assert source is not None
+        _, in_h, in_w, channels = source.shape
+        _, out_h, out_w, _ = output.shape
+        nearest = operator.kind == "RESIZE_NEAREST_NEIGHBOR"
+        positions = nearest_positions if nearest else bilinear_positions
+        flags = (
+            bool(operator.attributes.get("align_corners")),
+            bool(operator.attributes.get("half_pixel_centers")),
+        )
+        rows, columns = positions(in_h, out_h, *flags), positions(in_w, out_w, *flags)
+        run = channels * DTYPE_BYTES[source.dtype]
+        if nearest:
+            rows, columns = rows * (in_w * run), columns * run
+        file = "gather" if nearest else "resize_bilinear_s8"
+        return (
+            Implementation(
+                kernel="mcud_gather_runs" if nearest else "mcud_resize_bilinear_s8",
+                snippet=_NEAREST if nearest else _BILINEAR,
+                values={
+                    "in_h": in_h, "in_w": in_w, "out_h": out_h, "out_w": out_w,
+                    "channels": channels, "run": run, "row_bytes": out_w * run,
+                },
+                constants=(
+                    Constant("rows", as_constant(rows, "int32"), "tables"),
+                    Constant("columns", as_constant(columns, "int32"), "tables"),
+                ),
+                sources=(f"kernels/{file}.c",),
+                headers=(f"{file}.h",),
+                reason="the only kernel",
+            ),
+        )  # fmt: skip
