@@ -75,7 +75,7 @@ IN_PLACE = OverlapRule(0, max_distance=0)
 
 
 def random_network(
-    seed: int, operators: int = 12, largest: int = 400
+    seed: int, operators: int = 12, largest: int = 400, *, state: bool = True
 ) -> tuple[Graph, list[list[Implementation]]]:
     """A random acyclic graph with state, views, overlap rules and several kernels an operator."""
     rng = random.Random(seed)
@@ -83,9 +83,9 @@ def random_network(
     if rng.random() < 0.3:
         sizes["in1"] = rng.randint(1, largest)
     inputs = list(sizes)
-    state = []
-    if rng.random() < 0.3:
-        state.append("state")
+    variables = []
+    if rng.random() < 0.3 and state:
+        variables.append("state")
         sizes["state"] = rng.randint(1, largest // 4)
     made = list(inputs)
     steps: list[tuple[str, list[str], list[str]]] = []
@@ -114,14 +114,14 @@ def random_network(
             candidates.append([kernel(placed=views, name="views"), kernel()])
         else:
             sources = [rng.choice(recent) for _ in range(2 if kind == "ADD" else 1)]
-            sources += state if kind == "STATE" else []
+            sources += variables if kind == "STATE" else []
             sizes[out] = rng.randint(1, largest)
             steps.append((kind, sources, [out]))
             candidates.append(_random_kernels(rng, len(sources) - (kind == "STATE"), largest))
         made += steps[-1][2]
     consumed = {name for _, ins, _ in steps for name in ins}
     outputs = [n for n in made if n not in consumed and n not in inputs] or [made[-1]]
-    return make_graph(sizes, steps, inputs, outputs, state), candidates
+    return make_graph(sizes, steps, inputs, outputs, variables), candidates
 
 
 def _random_kernels(rng: random.Random, inputs: int, largest: int) -> list[Implementation]:
