@@ -90,8 +90,8 @@ def _dense(reads: list[Shape], target: Shape) -> str:
     rows = math.prod(target) // weights[0]
     if rows * weights[1] != math.prod(source):
         return f"has weights of the shape {list(weights)} for an input {list(source)}"
-    if len(reads) > 2 and math.prod(reads[2]) != weights[0]:
-        return f"has {math.prod(reads[2])} biases for {weights[0]} outputs"
+    if len(reads) > 2 and reads[2] != (weights[0],):
+        return f"has biases of the shape {list(reads[2])} for {weights[0]} outputs"
     return ""
 
 
@@ -111,7 +111,7 @@ def _map(operator: Operator, reads: list[Shape], writes: Shape) -> str:
         out_c, in_c = (weights[3], source[3]) if depthwise else (weights[0], weights[3])
         fits = out_c == writes[3] and (out_c if depthwise else source[3]) % in_c == 0
         if len(reads) > 2:
-            fits = fits and math.prod(reads[2]) == out_c
+            fits = fits and reads[2] == (out_c,)
     if not fits:
         return f"has weights or biases that do not belong to {list(source)} and {list(writes)}"
     for size, out, k, axis in zip(source[1:3], writes[1:3], kernel, "hw", strict=True):
