@@ -3,19 +3,23 @@
  * Counts executed instructions: called by Unicorn before every basic block, on the host.
  *
  * A Thumb instruction has 4 bytes when the upper five bits of its first halfword are 0b11101 or
- * more, else 2, so a block's count follows from its bytes. The counts of blocks in flash are kept in
- * a direct-mapped table; code in RAM may change and is counted each time. counting.py has the same
- * in Python and the layout of the structure.
+ * more, else 2, so a block's count follows from its bytes. The blocks in flash are kept in a table
+ * with how often each was entered, and how often it was left by a branch that was taken; code in RAM
+ * may change and is counted each time. counting.py has the same in Python and the layout of the
+ * structure.
  */
 #include <stdint.h>
 
-#define TABLE_ENTRIES 8192u
+#define TABLE_ENTRIES 16384u
+#define PROBES 64u
 
 typedef struct
 {
     uint32_t address;
     uint32_t bytes;
-    uint32_t instructions;
+    uint32_t instructions; /* 0: the entry is free */
+    uint64_t executions;
+    uint64_t taken;
 } entry_t;
 
 typedef struct
@@ -29,6 +33,11 @@ typedef struct
     const uint8_t *code;
     uint32_t code_address;
     uint32_t code_bytes;
+    uint64_t unrecorded;   /* executions of blocks outside of the table */
+    uint64_t watched_reads; /* 32-bit words read where mcudeploy_read is hooked */
+    entry_t *last;         /* the block before, if it is in the table */
+    uint32_t last_end;
+    uint32_t reserved;
     int (*emu_stop)(void *engine);
     int (*mem_read)(void *engine, uint64_t address, void *bytes, uint64_t count);
     entry_t table[TABLE_ENTRIES];
@@ -64,22 +73,31 @@ static uint32_t count_unknown(counter_t *counter, void *engine, uint32_t address
     return instructions;
 }
 
-static uint32_t count_block(counter_t *counter, void *engine, uint32_t address, uint32_t bytes)
+/* The entry of a block, NULL where it is not in flash or the table is full. */
+static entry_t *entry_of(counter_t *counter, uint32_t address, uint32_t bytes)
 {
-    entry_t *entry = &counter->table[(address >> 1) % TABLE_ENTRIES];
     const uint32_t offset = address - counter->code_address;
+    const uint32_t first = address >> 1;
 
     if (offset >= counter->code_bytes || bytes > counter->code_bytes - offset)
     {
-        return count_unknown(counter, engine, address, bytes);
+        return 0;
     }
-    if (entry->address != address || entry->bytes != bytes)
+    for (uint32_t probe = 0; probe < PROBES; probe++)
     {
-        entry->address = address;
-        entry->bytes = bytes;
-        entry->instructions = count_in(counter->code + offset, bytes);
+        entry_t *entry = &counter->table[(first + probe) % TABLE_ENTRIES];
+        if (entry->instructions == 0)
+        {
+            entry->address = address;
+            entry->bytes = bytes;
+            entry->instructions = count_in(counter->code + offset, bytes);
+        }
+        if (entry->address == address && entry->bytes == bytes)
+        {
+            return entry;
+        }
     }
-    return entry->instructions;
+    return 0;
 }
 
 /* A UC_HOOK_BLOCK callback. */
@@ -94,6 +112,34 @@ void mcudeploy_block(void *engine, uint64_t address, uint32_t bytes, void *user)
     }
     counter->block_address = (uint32_t)address;
     counter->block_bytes = bytes;
-    counter->block_instructions = count_block(counter, engine, (uint32_t)address, bytes);
+    if (counter->last != 0 && counter->last_end != (uint32_t)address)
+    {
+        counter->last->taken++;
+    }
+    entry_t *entry = entry_of(counter, (uint32_t)address, bytes);
+    counter->last = entry;
+    counter->last_end = (uint32_t)address + bytes;
+    if (entry != 0)
+    {
+        entry->executions++;
+        counter->block_instructions = entry->instructions;
+    }
+    else
+    {
+        counter->unrecorded++;
+        counter->block_instructions = count_unknown(counter, engine, (uint32_t)address, bytes);
+    }
     counter->instructions += counter->block_instructions;
+}
+
+/* A UC_HOOK_MEM_READ callback; hooked over flash while it is asked what is read from there. */
+void mcudeploy_read(void *engine, int type, uint64_t address, int size, int64_t value, void *user)
+{
+    counter_t *counter = user;
+
+    (void)engine;
+    (void)type;
+    (void)address;
+    (void)value;
+    counter->watched_reads += (uint64_t)(size + 3) / 4u;
 }

@@ -6,6 +6,9 @@ cache and loaded by ctypes; where there is no compiler, the same in Python is si
 keep the same figures: instructions of all blocks entered, and which block is the current one. For
 a read of the cycle counter in the middle of a block, `executed` takes off what of the block is
 still to come; the instruction that reads is found by the address that it reads from.
+
+Besides, each block has its executions and how many of them ended with a branch taken (`blocks`):
+what a cycle model needs.
 """
 
 from __future__ import annotations
@@ -17,17 +20,20 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import unicorn
 from unicorn import arm_const
 from unicorn.unicorn_py3 import unicorn as binding
 
 from mcudeploy.resources import cache_folder
 
-_TABLE_ENTRIES = 8192
+_TABLE_ENTRIES = 16384
 _WIDE = 0x1D
 
 
@@ -36,6 +42,8 @@ class _Entry(ctypes.Structure):
         ("address", ctypes.c_uint32),
         ("bytes", ctypes.c_uint32),
         ("instructions", ctypes.c_uint32),
+        ("executions", ctypes.c_uint64),
+        ("taken", ctypes.c_uint64),
     )
 
 
@@ -52,6 +60,11 @@ class _State(ctypes.Structure):
         ("code", ctypes.c_void_p),
         ("code_address", ctypes.c_uint32),
         ("code_bytes", ctypes.c_uint32),
+        ("unrecorded", ctypes.c_uint64),
+        ("watched_reads", ctypes.c_uint64),
+        ("last", ctypes.c_void_p),
+        ("last_end", ctypes.c_uint32),
+        ("reserved", ctypes.c_uint32),
         ("emu_stop", ctypes.c_void_p),
         ("mem_read", ctypes.c_void_p),
         ("table", _Entry * _TABLE_ENTRIES),
@@ -65,12 +78,38 @@ class _Figures(Protocol):
     block_bytes: int
     block_instructions: int
     stop: int
+    unrecorded: int
+    watched_reads: int
 
 
 class _PythonState:
     def __init__(self) -> None:
-        self.instructions = self.limit = 0
+        self.instructions = self.limit = self.unrecorded = self.watched_reads = 0
         self.block_address = self.block_bytes = self.block_instructions = self.stop = 0
+
+
+Block = tuple[int, int]
+"""Address and bytes of a basic block."""
+
+
+@dataclass(frozen=True)
+class BlockCounts:
+    """Of each block of flash its executions and how many of them ended with a branch taken.
+
+    `watched_reads` are the 32-bit words that were read from the watched addresses, `unrecorded`
+    the executions of blocks that are in no row.
+    """
+
+    blocks: Mapping[Block, tuple[int, int]]
+    unrecorded: int
+    watched_reads: int
+
+
+_ENTRY = np.dtype(
+    [("address", "<u4"), ("bytes", "<u4"), ("instructions", "<u8"), ("executions", "<u8"),
+     ("taken", "<u8")]
+)  # fmt: skip
+"""_Entry for numpy; a pad follows its 32 bits of instructions, always zero."""
 
 
 def instruction_offsets(code: bytes) -> list[int]:
@@ -94,9 +133,11 @@ class BlockCounter:
         self.compiled = library is not None
         if library is None:
             self._figures: _Figures = _PythonState()
-            self._known: dict[tuple[int, int], int] = {}
+            self._known: dict[tuple[int, int], list[int]] = {}
+            self._last: tuple[list[int] | None, int] = (None, 0)
             engine.hook_add(unicorn.UC_HOOK_BLOCK, self._enter)
         else:
+            self._library = library
             self._figures = self._hook(library)
 
     def _hook(self, library: ctypes.CDLL) -> _State:
@@ -107,19 +148,22 @@ class BlockCounter:
         state.code_bytes = len(self._code)
         state.emu_stop = ctypes.cast(binding.uclib.uc_emu_stop, ctypes.c_void_p).value
         state.mem_read = ctypes.cast(binding.uclib.uc_mem_read, ctypes.c_void_p).value
+        self._add_c_hook(unicorn.UC_HOOK_BLOCK, library.mcudeploy_block, state, 1, 0)
+        return state
+
+    def _add_c_hook(self, kind: int, function: Any, state: _State, begin: int, end: int) -> None:
         handle = ctypes.c_size_t()
         status = binding.uclib.uc_hook_add(
             self._engine._uch,
             ctypes.byref(handle),
-            unicorn.UC_HOOK_BLOCK,
-            library.mcudeploy_block,
+            kind,
+            function,
             ctypes.byref(state),
-            ctypes.c_uint64(1),
-            ctypes.c_uint64(0),
+            ctypes.c_uint64(begin),
+            ctypes.c_uint64(end),
         )
         if status != unicorn.UC_ERR_OK:
             raise unicorn.UcError(status)
-        return state
 
     def _enter(self, engine: Any, address: int, size: int, _: object) -> None:
         """The C callback in Python."""
@@ -127,14 +171,51 @@ class BlockCounter:
         if figures.stop or figures.instructions >= figures.limit:
             engine.emu_stop()
             return
-        count = self._known.get((address, size))
-        if count is None:
-            count = len(instruction_offsets(self._bytes(address, size)))
+        last, last_end = self._last
+        if last is not None and last_end != address:
+            last[2] += 1
+        entry = self._known.get((address, size))
+        if entry is None:
+            entry = [len(instruction_offsets(self._bytes(address, size))), 0, 0]
             if self._in_flash(address, size):
-                self._known[address, size] = count
+                self._known[address, size] = entry
+            else:
+                figures.unrecorded += 1
+        entry[1] += 1
+        self._last = (entry, address + size)
         figures.block_address, figures.block_bytes = address, size
-        figures.block_instructions = count
-        figures.instructions += count
+        figures.block_instructions = entry[0]
+        figures.instructions += entry[0]
+
+    def blocks(self) -> BlockCounts:
+        """What was executed so far, the current block with it."""
+        figures = self._figures
+        if isinstance(figures, _State):
+            table = np.frombuffer(figures.table, _ENTRY)
+            table = table[table["instructions"] > 0]
+            columns = (table[name].tolist() for name in ("address", "bytes", "executions", "taken"))
+            blocks = {
+                (a, b): (executions, taken)
+                for a, b, executions, taken in zip(*columns, strict=True)
+            }
+        else:
+            blocks = {block: (entry[1], entry[2]) for block, entry in self._known.items()}
+        return BlockCounts(blocks, figures.unrecorded, figures.watched_reads)
+
+    def watch_reads(self, begin: int, end: int) -> None:
+        """Count the 32-bit words that loads read from [begin, end) from now on."""
+        if isinstance(self._figures, _State):
+            self._add_c_hook(
+                unicorn.UC_HOOK_MEM_READ, self._library.mcudeploy_read, self._figures, begin,
+                end - 1,
+            )  # fmt: skip
+        else:
+            self._engine.hook_add(unicorn.UC_HOOK_MEM_READ, self._read, begin=begin, end=end - 1)
+
+    def _read(
+        self, engine: Any, access: int, address: int, size: int, value: int, _: object
+    ) -> None:
+        self._figures.watched_reads += (size + 3) // 4
 
     def _in_flash(self, address: int, size: int) -> bool:
         return 0 <= address - self._code_address <= len(self._code) - size
@@ -153,6 +234,11 @@ class BlockCounter:
     def block_address(self) -> int:
         """Where the current block starts."""
         return self._figures.block_address
+
+    @property
+    def block(self) -> Block:
+        """The current block."""
+        return self._figures.block_address, self._figures.block_bytes
 
     def run_limit(self, instructions: int) -> None:
         """Go on for at most about that many instructions; a pending stop is forgotten."""
@@ -216,7 +302,7 @@ def _library() -> ctypes.CDLL | None:
         if not library.is_file():
             _compile(source, library)
         loaded = ctypes.CDLL(str(library))
-        _ = loaded.mcudeploy_block
+        _ = loaded.mcudeploy_block, loaded.mcudeploy_read
     except (OSError, AttributeError, subprocess.SubprocessError):
         return None
     return loaded

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib.util
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +217,18 @@ class Machine:
         self._engine.hook_add(unicorn.UC_HOOK_INSN_INVALID, self._bad_instruction)
         end = self.image.address_of("emulation_done")
         self._engine.hook_add(unicorn.UC_HOOK_CODE, self._end, begin=end, end=end)
+
+    def on_block(self, begin: int, end: int, call: Callable[[int], None]) -> None:
+        """Call with the address of each basic block in [begin, end), just after it is counted."""
+
+        def entered(engine: Any, address: int, size: int, _: object) -> None:
+            call(address)
+
+        self._engine.hook_add(self._unicorn.UC_HOOK_BLOCK, entered, begin=begin, end=end - 1)
+
+    def register(self, name: str) -> int:
+        """The value of a core register, e.g. `R0`."""
+        return int(self._engine.reg_read(getattr(self._arm, f"UC_ARM_REG_{name}")))
 
     def _end(self, engine: Any, address: int, size: int, _: object) -> None:
         self._exit_code = self._engine.reg_read(self._arm.UC_ARM_REG_R0)
