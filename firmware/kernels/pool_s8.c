@@ -195,6 +195,44 @@ void mcud_average_pool_s8(const mcud_pool_s8_t *p, mcud_map in, mcud_map out, in
     }
 }
 
+/* Adds a row of `pixels` to the sums of all channels; the first row starts them. */
+static void add_row(const int8_t *row, int32_t pixels, int32_t channels, int32_t y, int32_t *sums)
+{
+    const mcud_map map = {(int8_t *)row, pixels * channels, 1};
+    const window all = {0, 1, 0, pixels};
+    if (y == 0) {
+        memset(sums, 0, (size_t)channels * sizeof *sums);
+    }
+    int32_t c = 0;
+    for (; c + 4 <= channels; c += 4) {
+        int32_t more[4];
+        sum_many(&map, channels, all, c, more);
+        for (int32_t i = 0; i < 4; i++) {
+            sums[c + i] += more[i];
+        }
+    }
+    for (; c < channels; c++) {
+        sums[c] += sum_one(&map, channels, all, c);
+    }
+}
+
+void mcud_average_pool_row_s8(const mcud_pool_s8_t *p, const int8_t *row, int32_t y, int8_t *state,
+                              int8_t *out)
+{
+    int32_t *const sums = (int32_t *)(void *)state;
+    add_row(row, p->in_w, p->channels, y, sums);
+    if (y + 1 < p->in_h) {
+        return;
+    }
+    const int32_t count = p->in_h * p->in_w;
+    for (int32_t c = 0; c < p->channels; c++) {
+        out[c] = (int8_t)average(sums[c], count, count / 2);
+    }
+    if (has_activation(p)) {
+        mcud_clamp_row(out, p->channels, p->activation_min, p->activation_max);
+    }
+}
+
 void mcud_max_pool_s8(const mcud_pool_s8_t *p, mcud_map in, mcud_map out, int32_t row_begin,
                       int32_t row_end)
 {
@@ -240,6 +278,16 @@ static int8_t requantize_any(int32_t x, const mcud_mean_s8_t *p)
         y = (int32_t)(((int64_t)y + ((int64_t)1 << (e - 1)) - (y < 0)) >> e);
     }
     return (int8_t)mcud_saturate8(y + p->out_zero_point);
+}
+
+void mcud_mean_row_s8(const mcud_mean_s8_t *p, const int8_t *row, int32_t y, int8_t *state,
+                      int8_t *out)
+{
+    int32_t *const sums = (int32_t *)(void *)state;
+    add_row(row, p->in_w, p->channels, y, sums);
+    for (int32_t c = 0; y + 1 == p->in_h && c < p->channels; c++) {
+        out[c] = requantize_any(sums[c] - p->in_h * p->in_w * p->in_zero_point, p);
+    }
 }
 
 void mcud_mean_s8(const mcud_mean_s8_t *p, mcud_map in, int8_t *out)

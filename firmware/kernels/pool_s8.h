@@ -17,6 +17,13 @@ typedef struct {
 void mcud_average_pool_s8(const mcud_pool_s8_t *p, mcud_map in, mcud_map out, int32_t row_begin,
                           int32_t row_end);
 
+/*
+ * AVERAGE_POOL_2D over the whole map, called for each row y of the input in turn. `sums` has one
+ * word a channel and is kept from call to call; `out` is written by the last one.
+ */
+void mcud_average_pool_row_s8(const mcud_pool_s8_t *p, const int8_t *row, int32_t y, int8_t *sums,
+                              int8_t *out);
+
 /* MAX_POOL_2D on int8, NHWC, output rows [row_begin, row_end). */
 void mcud_max_pool_s8(const mcud_pool_s8_t *p, mcud_map in, mcud_map out, int32_t row_begin,
                       int32_t row_end);
@@ -30,5 +37,9 @@ typedef struct {
 
 /* MEAN over height and width on int8, NHWC: one output for each channel. */
 void mcud_mean_s8(const mcud_mean_s8_t *p, mcud_map in, int8_t *out);
+
+/* The same, called for each row y of the input in turn; `sums` as above. */
+void mcud_mean_row_s8(const mcud_mean_s8_t *p, const int8_t *row, int32_t y, int8_t *sums,
+                      int8_t *out);
 
 #endif

@@ -81,6 +81,43 @@ class Placed:
     distance: int = 0
 
 
+@dataclass(frozen=True)
+class RowWindow:
+    """The rows of an input that a kernel reads for its output row r:
+
+    r * stride - pad + i * dilation for 0 <= i < kernel. Those outside of the map are padding.
+    """
+
+    input: int
+    """Position in Operator.inputs."""
+    kernel: int = 1
+    stride: int = 1
+    dilation: int = 1
+    pad: int = 0
+
+
+@dataclass(frozen=True)
+class RowForm:
+    """How a kernel computes its output row by row, as row-streamed execution calls it.
+
+    The snippet is then rendered with `row_begin` and `row_end`, the output rows to compute, and
+    with `in_ring` and `out_ring`, the rows that its input and its output keep at a time: row r lies
+    at base + (r mod ring) * row_bytes. Elsewhere these four are undefined, which means all rows of
+    whole maps.
+
+    A `flat` form computes one row from one row of each of its inputs: its pointers are those of
+    the rows. An accumulating form is flat, and is called for each row of its input; `state` is an
+    expression for `state_bytes` that it keeps from call to call, and its only output row is
+    complete after the last; `row_begin` is the input's. `windows` has an entry for each input that is read by rows; other
+    inputs must be there as a whole.
+    """
+
+    windows: tuple[RowWindow, ...]
+    flat: bool = False
+    accumulates: bool = False
+    state_bytes: int = 0
+
+
 @dataclass(frozen=True, eq=False)
 class Implementation:
     """One way to compute one operator on one core.
@@ -110,6 +147,8 @@ class Implementation:
     """Estimated size of the call itself, kernels aside."""
     reason: str = ""
     """Why this kernel, for the report."""
+    rows: RowForm | None = None
+    """None for a kernel that cannot be called row by row."""
 
 
 class OperatorFamily(ABC):
@@ -133,6 +172,14 @@ class OperatorFamily(ABC):
         self, graph: Graph, operator: Operator, target: Target
     ) -> Sequence[Implementation]:
         """The ways to compute it, fastest first; later ones need less scratch or overlap more."""
+
+    def row_implementations(
+        self, graph: Graph, operator: Operator, target: Target
+    ) -> Sequence[Implementation]:
+        """The ways to compute it row by row, all with `rows`; fastest first. Empty: none."""
+        return tuple(
+            one for one in self.implementations(graph, operator, target) if one.rows is not None
+        )
 
 
 _FAMILIES: dict[str, OperatorFamily] = {}

@@ -17,6 +17,7 @@ from mcudeploy.operators.base import (
     Implementation,
     OperatorFamily,
     OverlapRule,
+    RowForm,
     Target,
     as_constant,
     register,
@@ -37,6 +38,7 @@ from mcudeploy.operators.view import (
     strides,
     tensor_at,
 )
+from mcudeploy.operators.windows import convolution_window
 
 _CALL = """
 static const mcud_conv_any_s8_t params = {
@@ -54,10 +56,10 @@ static const mcud_conv_any_s8_t params = {
     .in_zero_point = {{ q.input_zero_point }}, .out_zero_point = {{ q.output_zero_point }},
     .activation_min = {{ q.activation_min }}, .activation_max = {{ q.activation_max }},
 };
-const mcud_map in = { {{ inputs[source] }}, {{ s.in_w * s.in_c }}, {{ s.in_h }} };
-const mcud_map out = { {{ outputs[0] }}, {{ s.out_w * s.out_c }}, {{ s.out_h }} };
+const mcud_map in = { {{ inputs[source] }}, {{ s.in_w * s.in_c }}, {{ in_ring | default(s.in_h) }} };
+const mcud_map out = { {{ outputs[0] }}, {{ s.out_w * s.out_c }}, {{ out_ring | default(s.out_h) }} };
 
-{{ function }}(&params, in, out, 0, {{ s.out_h }});
+{{ function }}(&params, in, out, {{ row_begin | default(0) }}, {{ row_end | default(s.out_h) }});
 """
 
 
@@ -69,6 +71,7 @@ def _implementation(
     bias: Int32Array | None,
     source: int,
     overlaps: tuple[OverlapRule, ...] = (),
+    rows: RowForm | None = None,
 ) -> Implementation:
     constants = [
         Constant("weights", as_constant(weights, "int8"), "weights"),
@@ -86,6 +89,7 @@ def _implementation(
         sources=("kernels/conv_any_s8.c",),
         headers=("conv_any_s8.h",),
         reason="takes any shape on any core",
+        rows=rows,
     )
 
 
@@ -112,7 +116,10 @@ def any_convolution(
 ) -> Implementation:
     """CONV_2D with `weights` OHWI int8 (I = in_c / groups) and `bias` int32 or None."""
     rule = OverlapRule(input=0, max_distance=window_max_distance(shape))
-    return _implementation("mcud_conv_any_s8", shape, quantization, weights, bias, 0, (rule,))
+    return _implementation(
+        "mcud_conv_any_s8", shape, quantization, weights, bias, 0, (rule,),
+        RowForm(convolution_window(shape)),
+    )  # fmt: skip
 
 
 _WEIGHTS, _SOURCE, _BIAS = 1, 2, 3

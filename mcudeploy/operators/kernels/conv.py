@@ -12,7 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mcudeploy.operators.base import Constant, Implementation, OverlapRule, Target, as_constant
+from mcudeploy.operators.base import (
+    Constant,
+    Implementation,
+    OverlapRule,
+    RowForm,
+    Target,
+    as_constant,
+)
 from mcudeploy.operators.kernels.cost import conv_instructions
 from mcudeploy.operators.kernels.requantize import (
     ExactRequantization,
@@ -23,6 +30,7 @@ from mcudeploy.operators.kernels.requantize import (
     find_fast,
 )
 from mcudeploy.operators.shapes import ConvQuantization, ConvShape, Int8Array, Int32Array
+from mcudeploy.operators.windows import convolution_window
 
 _SHIFT_B = 5
 _SHIFT_A = _SHIFT_B + 8
@@ -45,10 +53,11 @@ static const mcud_conv_s8_t params = {
     .activation_min = {{ q.activation_min }}, .activation_max = {{ q.activation_max }},
     .clamp = {{ clamp }},
 };
-const mcud_map in = { {{ inputs[0] }}, {{ s.in_w * s.in_c }}, {{ s.in_h }} };
-const mcud_map out = { {{ outputs[0] }}, {{ s.out_w * s.out_c }}, {{ s.out_h }} };
+const mcud_map in = { {{ inputs[0] }}, {{ s.in_w * s.in_c }}, {{ in_ring | default(s.in_h) }} };
+const mcud_map out = { {{ outputs[0] }}, {{ s.out_w * s.out_c }}, {{ out_ring | default(s.out_h) }} };
 
-mcud_conv_s8(&params, in, out, 0, {{ s.out_h }}, {{ scratch }});
+mcud_conv_s8(&params, in, out, {{ row_begin | default(0) }}, {{ row_end | default(s.out_h) }},
+    {{ scratch }});
 """
 
 
@@ -274,4 +283,5 @@ def conv_implementation(
         headers=("conv_s8.h",),
         instructions=conv_instructions(shape, len(taps), _exact_pairs(packed, len(taps))),
         reason="three pixels by two channels in registers",
+        rows=RowForm(convolution_window(shape)),
     )

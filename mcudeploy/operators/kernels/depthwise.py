@@ -10,7 +10,14 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from mcudeploy.operators.base import Constant, Implementation, OverlapRule, Target, as_constant
+from mcudeploy.operators.base import (
+    Constant,
+    Implementation,
+    OverlapRule,
+    RowForm,
+    Target,
+    as_constant,
+)
 from mcudeploy.operators.kernels.conv import conv_implementation
 from mcudeploy.operators.kernels.cost import depthwise_instructions
 from mcudeploy.operators.kernels.requantize import (
@@ -20,6 +27,7 @@ from mcudeploy.operators.kernels.requantize import (
     find_fast,
 )
 from mcudeploy.operators.shapes import ConvQuantization, ConvShape, Int8Array, Int32Array
+from mcudeploy.operators.windows import convolution_window
 
 _SHIFT = 2
 _FLAG_EXACT = 0x100
@@ -39,10 +47,11 @@ static const mcud_depthwise_s8_t params = {
     .activation_min = {{ q.activation_min }}, .activation_max = {{ q.activation_max }},
     .clamp = {{ clamp }},
 };
-const mcud_map in = { {{ inputs[0] }}, {{ s.in_w * s.in_c }}, {{ s.in_h }} };
-const mcud_map out = { {{ outputs[0] }}, {{ s.out_w * s.out_c }}, {{ s.out_h }} };
+const mcud_map in = { {{ inputs[0] }}, {{ s.in_w * s.in_c }}, {{ in_ring | default(s.in_h) }} };
+const mcud_map out = { {{ outputs[0] }}, {{ s.out_w * s.out_c }}, {{ out_ring | default(s.out_h) }} };
 
-mcud_depthwise_s8(&params, in, out, 0, {{ s.out_h }}, {{ scratch }});
+mcud_depthwise_s8(&params, in, out, {{ row_begin | default(0) }}, {{ row_end | default(s.out_h) }},
+    {{ scratch }});
 """
 
 
@@ -192,4 +201,5 @@ def _with_strip(
             assembly=_is_3x3(shape),
         ),
         reason=f"planes of int16, {strip_rows} rows at a time",
+        rows=RowForm(convolution_window(shape)),
     )

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from mcudeploy.operators.base import Implementation, OverlapRule, Target
+from mcudeploy.operators.base import Implementation, OverlapRule, RowForm, RowWindow, Target
 from mcudeploy.operators.kernels.cost import pool_instructions
 from mcudeploy.operators.shapes import MeanQuantization, MeanShape, PoolShape, quantize_multiplier
 
@@ -20,10 +20,29 @@ static const mcud_pool_s8_t params = {
     .pad_top = {{ s.pad_top }}, .pad_left = {{ s.pad_left }},
     .activation_min = {{ low }}, .activation_max = {{ high }},
 };
-const mcud_map in = { {{ inputs[0] }}, {{ s.in_w * s.channels }}, {{ s.in_h }} };
-const mcud_map out = { {{ outputs[0] }}, {{ s.out_w * s.channels }}, {{ s.out_h }} };
+const mcud_map in = { {{ inputs[0] }}, {{ s.in_w * s.channels }}, {{ in_ring | default(s.in_h) }} };
+const mcud_map out = { {{ outputs[0] }}, {{ s.out_w * s.channels }}, {{ out_ring | default(s.out_h) }} };
 
-mcud_{{ kind }}_pool_s8(&params, in, out, 0, {{ s.out_h }});
+mcud_{{ kind }}_pool_s8(&params, in, out, {{ row_begin | default(0) }}, {{ row_end | default(s.out_h) }});
+"""
+
+_POOL_ROW_CALL = """
+static const mcud_pool_s8_t params = {
+    .in_h = {{ s.in_h }}, .in_w = {{ s.in_w }}, .channels = {{ s.channels }},
+    .activation_min = {{ low }}, .activation_max = {{ high }},
+};
+
+mcud_average_pool_row_s8(&params, {{ inputs[0] }}, {{ row_begin }}, {{ state }}, {{ outputs[0] }});
+"""
+
+_MEAN_ROW_CALL = """
+static const mcud_mean_s8_t params = {
+    .in_h = {{ s.in_h }}, .in_w = {{ s.in_w }}, .channels = {{ s.channels }},
+    .in_zero_point = {{ q.input_zero_point }}, .out_zero_point = {{ q.output_zero_point }},
+    .multiplier = {{ q.multiplier }}, .shift = {{ q.shift }},
+};
+
+mcud_mean_row_s8(&params, {{ inputs[0] }}, {{ row_begin }}, {{ state }}, {{ outputs[0] }});
 """
 
 _MEAN_CALL = """
@@ -68,11 +87,44 @@ def pool_implementation(
         snippet=_POOL_CALL,
         values={"s": shape, "kind": kind, "low": activation_min, "high": activation_max},
         overlaps=(OverlapRule(input=0, max_distance=pool_max_distance(shape)),),
+        rows=RowForm((RowWindow(0, shape.k_h, shape.stride_h, pad=shape.pad_top),)),
         sources=("kernels/pool_s8.c",),
         headers=("pool_s8.h",),
         instructions=pool_instructions(kind, shape),
         reason="four channels at a time",
     )
+
+
+def average_pool_accumulated(
+    shape: PoolShape, activation_min: int, activation_max: int
+) -> Implementation:
+    """AVERAGE_POOL_2D over the whole map, fed row by row."""
+    return Implementation(
+        kernel="mcud_average_pool_row_s8",
+        snippet=_POOL_ROW_CALL,
+        values={"s": shape, "low": activation_min, "high": activation_max},
+        sources=("kernels/pool_s8.c",),
+        headers=("pool_s8.h",),
+        reason="sums of the rows that have come",
+        rows=_accumulating(shape.channels),
+    )
+
+
+def mean_accumulated(shape: MeanShape, quantization: MeanQuantization) -> Implementation:
+    """MEAN (SUM) over height and width, fed row by row."""
+    return Implementation(
+        kernel="mcud_mean_row_s8",
+        snippet=_MEAN_ROW_CALL,
+        values={"s": shape, "q": quantization},
+        sources=("kernels/pool_s8.c",),
+        headers=("pool_s8.h",),
+        reason="sums of the rows that have come",
+        rows=_accumulating(shape.channels),
+    )
+
+
+def _accumulating(channels: int) -> RowForm:
+    return RowForm((RowWindow(0),), flat=True, accumulates=True, state_bytes=4 * channels)
 
 
 def mean_quantization(
