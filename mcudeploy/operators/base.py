@@ -108,8 +108,8 @@ class RowForm:
     A `flat` form computes one row from one row of each of its inputs: its pointers are those of
     the rows. An accumulating form is flat, and is called for each row of its input; `state` is an
     expression for `state_bytes` that it keeps from call to call, and its only output row is
-    complete after the last; `row_begin` is the input's. `windows` has an entry for each input that is read by rows; other
-    inputs must be there as a whole.
+    complete after the last; `row_begin` is the input's. `windows` has an entry for each input that
+    is read by rows; other inputs must be there as a whole.
     """
 
     windows: tuple[RowWindow, ...]

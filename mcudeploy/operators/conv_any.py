@@ -56,8 +56,12 @@ static const mcud_conv_any_s8_t params = {
     .in_zero_point = {{ q.input_zero_point }}, .out_zero_point = {{ q.output_zero_point }},
     .activation_min = {{ q.activation_min }}, .activation_max = {{ q.activation_max }},
 };
-const mcud_map in = { {{ inputs[source] }}, {{ s.in_w * s.in_c }}, {{ in_ring | default(s.in_h) }} };
-const mcud_map out = { {{ outputs[0] }}, {{ s.out_w * s.out_c }}, {{ out_ring | default(s.out_h) }} };
+const mcud_map in = {
+    {{ inputs[source] }}, {{ s.in_w * s.in_c }}, {{ in_ring | default(s.in_h) }}
+};
+const mcud_map out = {
+    {{ outputs[0] }}, {{ s.out_w * s.out_c }}, {{ out_ring | default(s.out_h) }}
+};
 
 {{ function }}(&params, in, out, {{ row_begin | default(0) }}, {{ row_end | default(s.out_h) }});
 """

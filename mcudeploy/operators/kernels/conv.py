@@ -54,7 +54,9 @@ static const mcud_conv_s8_t params = {
     .clamp = {{ clamp }},
 };
 const mcud_map in = { {{ inputs[0] }}, {{ s.in_w * s.in_c }}, {{ in_ring | default(s.in_h) }} };
-const mcud_map out = { {{ outputs[0] }}, {{ s.out_w * s.out_c }}, {{ out_ring | default(s.out_h) }} };
+const mcud_map out = {
+    {{ outputs[0] }}, {{ s.out_w * s.out_c }}, {{ out_ring | default(s.out_h) }}
+};
 
 mcud_conv_s8(&params, in, out, {{ row_begin | default(0) }}, {{ row_end | default(s.out_h) }},
     {{ scratch }});

@@ -21,9 +21,12 @@ static const mcud_pool_s8_t params = {
     .activation_min = {{ low }}, .activation_max = {{ high }},
 };
 const mcud_map in = { {{ inputs[0] }}, {{ s.in_w * s.channels }}, {{ in_ring | default(s.in_h) }} };
-const mcud_map out = { {{ outputs[0] }}, {{ s.out_w * s.channels }}, {{ out_ring | default(s.out_h) }} };
+const mcud_map out = {
+    {{ outputs[0] }}, {{ s.out_w * s.channels }}, {{ out_ring | default(s.out_h) }}
+};
 
-mcud_{{ kind }}_pool_s8(&params, in, out, {{ row_begin | default(0) }}, {{ row_end | default(s.out_h) }});
+mcud_{{ kind }}_pool_s8(&params, in, out, {{ row_begin | default(0) }},
+    {{ row_end | default(s.out_h) }});
 """
 
 _POOL_ROW_CALL = """
