@@ -34,6 +34,7 @@ from mcudeploy.operators.view import (
     scale_limits,
     tensor_at,
 )
+from mcudeploy.operators.windows import row_wise
 
 _ADD = """
 (void)arm_elementwise_add_s8({{ inputs[0] }}, {{ inputs[1] }},
@@ -251,6 +252,11 @@ class Binary(OperatorFamily):
         fields = _PREPARE[operator.kind](a, b, output, activation)
         found.append(_broadcast(operator.kind, walk, fields))
         return tuple(operands(one, graph, operator) for one in found)
+
+    def row_implementations(
+        self, graph: Graph, operator: Operator, target: Target
+    ) -> Sequence[Implementation]:
+        return row_wise(self, graph, operator, target)
 
 
 def _mul_by_row(

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from mcudeploy.graph.ir import Graph, Operator, Tensor
-from mcudeploy.operators.base import register
+from mcudeploy.operators.base import Implementation, Target, register
 from mcudeploy.operators.boxes import Box, Movement, byte_strides, constant_argument, integers
 from mcudeploy.operators.view import activation_of, constant_at, output_of, tensor_at
+from mcudeploy.operators.windows import row_wise
 
 
 def _part_strides(whole: Tensor, part: Tensor, axis: int) -> tuple[int, ...]:
@@ -63,6 +64,14 @@ class Concatenation(_Join):
         )
         if not whole or sum(s[axis] for s in shapes) != output.shape[axis]:
             yield f"its inputs do not make {output.shape}"
+
+    def row_implementations(
+        self, graph: Graph, operator: Operator, target: Target
+    ) -> Sequence[Implementation]:
+        output = output_of(graph, operator)
+        if operator.attributes["axis"] % max(len(output.shape), 1) == 1:
+            return ()
+        return row_wise(self, graph, operator, target)
 
 
 @register

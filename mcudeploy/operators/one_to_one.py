@@ -29,6 +29,7 @@ from mcudeploy.operators.view import (
     quantization_of,
     tensor_at,
 )
+from mcudeploy.operators.windows import row_wise
 
 _CALL = """
 mcud_table_s8({{ inputs[0] }}, {{ outputs[0] }}, {{ elements }}, {{ constants.table }});
@@ -115,6 +116,11 @@ class OneToOne(OperatorFamily):
     ) -> Sequence[Implementation]:
         return (_table_call(graph, operator),)
 
+    def row_implementations(
+        self, graph: Graph, operator: Operator, target: Target
+    ) -> Sequence[Implementation]:
+        return row_wise(self, graph, operator, target)
+
 
 @register
 class Quantize(OperatorFamily):
@@ -139,3 +145,8 @@ class Quantize(OperatorFamily):
         if source.dtype == "float32":
             return (quantize_float(graph, operator),)
         return (_table_call(graph, operator),)
+
+    def row_implementations(
+        self, graph: Graph, operator: Operator, target: Target
+    ) -> Sequence[Implementation]:
+        return row_wise(self, graph, operator, target)

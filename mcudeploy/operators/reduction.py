@@ -14,7 +14,11 @@ from mcudeploy.operators.base import (
     register,
 )
 from mcudeploy.operators.boxes import constant_argument, integers
-from mcudeploy.operators.kernels.pool import mean_implementation, mean_quantization
+from mcudeploy.operators.kernels.pool import (
+    mean_accumulated,
+    mean_implementation,
+    mean_quantization,
+)
 from mcudeploy.operators.shapes import MeanQuantization, MeanShape, quantize_multiplier
 from mcudeploy.operators.view import (
     constant_at,
@@ -25,6 +29,7 @@ from mcudeploy.operators.view import (
     scale_limits,
     tensor_at,
 )
+from mcudeploy.operators.windows import is_map
 
 _DIMENSIONS = 3
 _MAP_RANK = 4
@@ -168,6 +173,17 @@ class Reduction(OperatorFamily):
             fast = mean_implementation(shape, quantization, target)
             return (general,) if fast is None else (fast, general)
         return (general,)
+
+    def row_implementations(
+        self, graph: Graph, operator: Operator, target: Target
+    ) -> Sequence[Implementation]:
+        source = tensor_at(graph, operator, 0)
+        assert source is not None
+        if operator.kind != "MEAN" or not is_map(source) or _axes(graph, operator) != {1, 2}:
+            return ()
+        count = source.shape[1] * source.shape[2]
+        quantization = sum_quantization(graph, operator, count)
+        return (mean_accumulated(MeanShape(*source.shape[1:]), quantization),)
 
 
 def sum_quantization(graph: Graph, operator: Operator, count: int) -> MeanQuantization:
