@@ -238,6 +238,18 @@ def test_an_open_batch_becomes_one_also_where_it_is_mixed_with_space():
     assert graph.tensors[split].shape == graph.tensors[y].shape == (2, 3, 2)
 
 
+def test_an_open_batch_passes_a_split_whose_first_input_is_its_axis():
+    builder = ModelBuilder()
+    x = builder.input((1, 6), scale=0.1)
+    parts = [builder.tensor((1, 3), scale=0.1) for _ in range(2)]
+    axis = builder.constant(np.array(1, np.int32))
+    builder.operator("SPLIT", [axis, x], parts, num_splits=2)
+    for index in (x, *parts):
+        builder._tensors[index].shapeSignature = [-1, builder._tensors[index].shape[1]]
+    graph = read_tflite(builder.build(parts), "net")
+    assert [graph.tensors[i].shape for i in parts] == [(1, 3), (1, 3)]
+
+
 def test_an_open_dimension_other_than_the_batch_is_refused():
     builder = ModelBuilder()
     x = builder.input((1, 1, 2), scale=0.1, name="sequence")

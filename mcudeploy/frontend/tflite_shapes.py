@@ -57,7 +57,8 @@ def _output_shape(
     reads = [i for i in operator.inputs if i != NO_TENSOR]
     if not reads:
         return None
-    source = shapes[reads[0]]
+    flowing = [i for i in reads if not graph.tensors[i].is_constant]
+    source = shapes[flowing[0]] if flowing else ()
     if not source or not signature:
         return None
     argument = graph.tensors[reads[1]].data if len(reads) > 1 else None
@@ -77,7 +78,6 @@ def _output_shape(
         return tuple(source[axis] for axis in axes)
     if operator.kind == "FULLY_CONNECTED" and not operator.attributes.get("keep_num_dims"):
         return _fill_one(signature, math.prod(source) // max(source[-1], 1) * signature[-1])
-    flowing = [i for i in reads if not graph.tensors[i].is_constant]
     ranked = [shapes[i] for i in flowing if len(shapes[i]) == len(signature)]
     if len(source) == len(signature) and ranked:
         return tuple(
