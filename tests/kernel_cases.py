@@ -57,7 +57,6 @@ def conv_shape(random: Random, *, depthwise: bool = False) -> ConvShape:
     if random.random() < 0.2:
         stride_h = pick(random, 1, 2)
     dilation_h, dilation_w = pick(random, 1, 1, 1, 2), pick(random, 1, 1, 1, 2)
-    dilation_w = 1 if depthwise else dilation_w
     reach_h, reach_w = (k_h - 1) * dilation_h + 1, (k_w - 1) * dilation_w + 1
     in_h, in_w = (max(1, int(v)) for v in random.integers(1, 12, 2))
     if random.random() < 0.6:  # SAME

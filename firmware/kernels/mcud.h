@@ -170,6 +170,29 @@ static inline int32_t mcud_saturate8(int32_t value)
 
 #endif
 
+/* sums + bytes 0 and 2 of word, as two int16. */
+static inline uint32_t mcud_add_bytes02(uint32_t sums, uint32_t word)
+{
+#if MCUD_DSP
+    uint32_t result;
+    __asm__("sxtab16 %0, %1, %2" : "=r"(result) : "r"(sums), "r"(word));
+    return result;
+#else
+    return mcud_pair((int16_t)sums + (int8_t)word, (int16_t)(sums >> 16) + (int8_t)(word >> 16));
+#endif
+}
+
+static inline uint32_t mcud_add_bytes13(uint32_t sums, uint32_t word)
+{
+#if MCUD_DSP
+    uint32_t result;
+    __asm__("sxtab16 %0, %1, %2, ror #8" : "=r"(result) : "r"(sums), "r"(word));
+    return result;
+#else
+    return mcud_add_bytes02(sums, word >> 8);
+#endif
+}
+
 /*
  * The exact requantization of x for 1 <= e <= 20. `doubled` is 2m - 2^32 and `offset` is
  * (2 * zero point + 1) << (e - 1): the rounding and the zero point in one. Saturates to int8.

@@ -26,29 +26,6 @@ static inline int32_t first_of_four(int32_t c, int32_t channels)
     return c >= channels || channels < 4 ? -1 : mcud_min(c, channels - 4);
 }
 
-/* sums + bytes 0 and 2 of word, as two int16. */
-static inline uint32_t add_bytes02(uint32_t sums, uint32_t word)
-{
-#if MCUD_DSP
-    uint32_t result;
-    __asm__("sxtab16 %0, %1, %2" : "=r"(result) : "r"(sums), "r"(word));
-    return result;
-#else
-    return mcud_pair((int16_t)sums + (int8_t)word, (int16_t)(sums >> 16) + (int8_t)(word >> 16));
-#endif
-}
-
-static inline uint32_t add_bytes13(uint32_t sums, uint32_t word)
-{
-#if MCUD_DSP
-    uint32_t result;
-    __asm__("sxtab16 %0, %1, %2, ror #8" : "=r"(result) : "r"(sums), "r"(word));
-    return result;
-#else
-    return add_bytes02(sums, word >> 8);
-#endif
-}
-
 /* The greater of each of four int8. */
 static inline uint32_t greater_bytes(uint32_t a, uint32_t b)
 {
@@ -77,15 +54,15 @@ static inline void add_taps(const int8_t *from, int32_t step, int32_t taps, pair
     uint32_t even = sums->even;
     uint32_t odd = sums->odd;
     if (taps & 1) {
-        even = add_bytes02(even, mcud_load4(from));
-        odd = add_bytes13(odd, mcud_load4(from));
+        even = mcud_add_bytes02(even, mcud_load4(from));
+        odd = mcud_add_bytes13(odd, mcud_load4(from));
         from += step;
     }
     for (int32_t pairs = taps >> 1; pairs > 0; pairs--, from += 2 * step) {
         const uint32_t first = mcud_load4(from);
         const uint32_t second = mcud_load4(from + step);
-        even = add_bytes02(add_bytes02(even, first), second);
-        odd = add_bytes13(add_bytes13(odd, first), second);
+        even = mcud_add_bytes02(mcud_add_bytes02(even, first), second);
+        odd = mcud_add_bytes13(mcud_add_bytes13(odd, first), second);
     }
     *sums = (pair_sums){even, odd};
 }

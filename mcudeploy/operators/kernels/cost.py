@@ -116,6 +116,29 @@ def depthwise_instructions(
     return total + rows_computed * shape.out_w * (24.2 + shape.k_h * (15.2 + 4.9 * words))
 
 
+def depthwise_pixels_instructions(shape: ConvShape, exact_channels: int) -> float:
+    """mcud_depthwise_pixels_s8."""
+    heights = _taps_inside(shape.out_h, shape.stride_h, shape.pad_top, shape.k_h,
+                           shape.dilation_h, shape.in_h)  # fmt: skip
+    widths = _taps_inside(shape.out_w, shape.stride_w, shape.pad_left, shape.k_w,
+                          shape.dilation_w, shape.in_w)  # fmt: skip
+    fours = -(-shape.in_c // 4)
+    pixels = shape.out_h * shape.out_w
+    rows, taps = sum(heights) * shape.out_w, sum(heights) * sum(widths)
+    total = 16 + shape.out_h * (136 + 17 * shape.k_h) + pixels * (46 + 6 * exact_channels)
+    return total + fours * (85 * pixels + 18 * rows + 13.7 * taps)
+
+
+def _taps_inside(
+    outputs: int, stride: int, pad: int, kernel: int, dilation: int, size: int
+) -> list[int]:
+    """How many taps of each window lie in the map, along one axis."""
+    return [
+        sum(0 <= at * stride - pad + tap * dilation < size for tap in range(kernel))
+        for at in range(outputs)
+    ]
+
+
 def fully_connected_instructions(shape: FullyConnectedShape) -> float:
     """mcud_fully_connected_s8."""
     quads = max(0, -(-(shape.out_c - 2) // 4))

@@ -19,7 +19,7 @@ from mcudeploy.operators.base import (
     as_constant,
 )
 from mcudeploy.operators.kernels.conv import conv_implementation
-from mcudeploy.operators.kernels.cost import depthwise_instructions
+from mcudeploy.operators.kernels.cost import depthwise_instructions, depthwise_pixels_instructions
 from mcudeploy.operators.kernels.requantize import (
     channel_sum,
     exact_constant,
@@ -31,6 +31,8 @@ from mcudeploy.operators.windows import convolution_window
 
 _SHIFT = 2
 _FLAG_EXACT = 0x100
+_MOST_ROWS = 11
+"""MCUD_DEPTHWISE_MOST_ROWS: kernel rows that the kernel by pixels keeps pointers to."""
 _LARGEST_SCRATCH = 2048
 """Whole planes are gathered at once when they take no more than this many bytes."""
 
@@ -54,6 +56,28 @@ const mcud_map out = {
 
 mcud_depthwise_s8(&params, in, out, {{ row_begin | default(0) }}, {{ row_end | default(s.out_h) }},
     {{ scratch }});
+"""
+
+
+_PIXELS_CALL = """
+static const mcud_depthwise_pixels_s8_t params = {
+    .weights = {{ constants.weights }}, .constants = {{ constants.requantization }},
+    .in_h = {{ s.in_h }}, .in_w = {{ s.in_w }}, .channels = {{ s.in_c }},
+    .out_h = {{ s.out_h }}, .out_w = {{ s.out_w }}, .k_h = {{ s.k_h }}, .k_w = {{ s.k_w }},
+    .stride_h = {{ s.stride_h }}, .stride_w = {{ s.stride_w }},
+    .dilation_h = {{ s.dilation_h }}, .dilation_w = {{ s.dilation_w }},
+    .pad_top = {{ s.pad_top }}, .pad_left = {{ s.pad_left }},
+    .in_zero_point = {{ q.input_zero_point }}, .out_zero_point = {{ q.output_zero_point }},
+    .activation_min = {{ q.activation_min }}, .activation_max = {{ q.activation_max }},
+    .clamp = {{ clamp }},
+};
+const mcud_map in = { {{ inputs[0] }}, {{ s.in_w * s.in_c }}, {{ in_ring | default(s.in_h) }} };
+const mcud_map out = {
+    {{ outputs[0] }}, {{ s.out_w * s.out_c }}, {{ out_ring | default(s.out_h) }}
+};
+
+mcud_depthwise_pixels_s8(&params, in, out, {{ row_begin | default(0) }},
+    {{ row_end | default(s.out_h) }});
 """
 
 
@@ -148,18 +172,76 @@ def depthwise_implementations(
         transposed = np.ascontiguousarray(weights.transpose(3, 1, 2, 0))
         plain = conv_implementation(shape, quantization, transposed, bias, target)
         return () if plain is None else (plain,)
-    if not target.core.dsp or shape.dilation_w > 1:
+    if not target.core.dsp:
         return ()
     flat = weights.reshape(-1, shape.out_c).T.astype(np.int64)
     found = pack_requantization(quantization, flat, bias)
     if found is None:
         return ()
     kept, constants = found
-    parts = (
-        Constant("weights", as_constant(kept, "int8"), "weights"),
+    by_plane = _parts(kept, constants)
+    made = []
+    if shape.dilation_w == 1:
+        made = [_with_strip(shape, quantization, by_plane, rows) for rows in _strips(shape)]
+    if shape.depth_multiplier == 1 and shape.in_c >= 4 and shape.k_h <= _MOST_ROWS:
+        centred = constants.copy()
+        centred[:, 0] += quantization.input_zero_point * kept.sum(axis=1)
+        made.append(_by_pixels(shape, quantization, _parts(kept.T, centred)))
+    return _undominated(sorted(made, key=lambda one: one.instructions or 0.0))
+
+
+def _undominated(made: list[Implementation]) -> tuple[Implementation, ...]:
+    """Those that are faster, need less scratch or overlap more than all faster ones."""
+    kept: list[Implementation] = []
+    for one in made:
+        room = one.scratch_bytes, -(one.overlaps[0].max_distance or 0)
+        others = [(k.scratch_bytes, -(k.overlaps[0].max_distance or 0)) for k in kept]
+        if not any(other[0] <= room[0] and other[1] <= room[1] for other in others):
+            kept.append(one)
+    return tuple(kept)
+
+
+def _parts(
+    weights: npt.NDArray[np.int64], constants: npt.NDArray[np.int64]
+) -> tuple[Constant, ...]:
+    return (
+        Constant("weights", as_constant(weights, "int8"), "weights"),
         Constant("requantization", as_constant(constants, "int32"), "tables"),
     )
-    return tuple(_with_strip(shape, quantization, parts, rows) for rows in _strips(shape))
+
+
+def pixels_max_distance(shape: ConvShape) -> int:
+    """The greatest safe output address - input address of the kernel by pixels.
+
+    A pixel's channels are written four at a time while the others are still to be read, so all of
+    it must end before the first byte that it or a later pixel reads.
+    """
+    y, x = np.mgrid[0 : shape.out_h, 0 : shape.out_w]
+    top = y * shape.stride_h - shape.pad_top
+    top = np.where(top < 0, top % shape.dilation_h, top)
+    left = x * shape.stride_w - shape.pad_left
+    left = np.where(left < 0, left % shape.dilation_w, left)
+    reads = ((top * shape.in_w + left) * shape.in_c).ravel()
+    first_read_from = np.minimum.accumulate(reads[::-1])[::-1]
+    return int((first_read_from - (np.arange(reads.size) + 1) * shape.out_c).min())
+
+
+def _by_pixels(
+    shape: ConvShape, quantization: ConvQuantization, constants: tuple[Constant, ...]
+) -> Implementation:
+    clamp = quantization.activation_min > -128 or quantization.activation_max < 127
+    return Implementation(
+        kernel="mcud_depthwise_pixels_s8",
+        snippet=_PIXELS_CALL,
+        values={"s": shape, "q": quantization, "clamp": int(clamp)},
+        constants=constants,
+        overlaps=(OverlapRule(input=0, max_distance=pixels_max_distance(shape)),),
+        sources=("kernels/depthwise_pixels_s8.c",),
+        headers=("depthwise_pixels_s8.h",),
+        instructions=depthwise_pixels_instructions(shape, _exact_channels(constants[1])),
+        rows=RowForm(convolution_window(shape)),
+        reason="pixel by pixel, without scratch",
+    )
 
 
 def _exact_channels(requantization: Constant) -> int:
