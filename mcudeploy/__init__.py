@@ -16,13 +16,16 @@ __version__ = "0.1.0"
 _FUNCTIONS = (
     "boards",
     "build",
+    "check",
     "deploy",
     "fit",
     "generate",
     "plan_offline",
     "prepare",
+    "profile",
     "quantize",
     "test",
+    "verify_project",
 )
 
 

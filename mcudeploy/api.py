@@ -15,20 +15,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mcudeploy.board import Board, find_board
+from mcudeploy.board import Board, find_board, parse_bytes
 from mcudeploy.budget import FitReport
-from mcudeploy.codegen.manifest import Manifest, read_manifest
+from mcudeploy.codegen.manifest import Form, Manifest, read_manifest
 from mcudeploy.deployment import Deployment, Options, deploy_plan
 from mcudeploy.errors import InputError
 
 if TYPE_CHECKING:
     from mcudeploy.frontend.quantize import QuantizedModel
+    from mcudeploy.gate import Checked
+    from mcudeploy.integrity import Integrity
+    from mcudeploy.profiling import Profile
     from mcudeploy.toolchain.compare import PartComparison
     from mcudeploy.verify import Verdict
 
 __all__ = [
-    "Built", "Deployed", "Options", "Project", "Tested", "boards", "build", "deploy", "fit",
-    "generate", "plan_offline", "prepare", "quantize", "test",
+    "Built", "Deployed", "Form", "Options", "Project", "Tested", "boards", "build", "check",
+    "deploy", "fit", "generate", "plan_offline", "prepare", "profile", "quantize", "test",
+    "verify_project",
 ]  # fmt: skip
 
 Progress = Callable[[str], None]
@@ -180,30 +184,27 @@ def generate(
     options: Options | None = None,
     *,
     labels: PathLike | None = None,
+    form: Form | None = None,
     progress: Progress | None = None,
     **overrides: Any,
 ) -> Project:
-    """Write the firmware project of a model. Refuses synthetic calibration unless it is chosen."""
+    """Write the firmware project of a model, or a library of it for another firmware.
+
+    Refuses synthetic calibration unless it is chosen.
+    """
     from mcudeploy.codegen.project import generate_project
-    from mcudeploy.toolchain import cmsis_nn
+    from mcudeploy.toolchain.cmsis_nn import library_of
 
     chosen = _chosen(options, overrides)
     deployment = deploy_plan(Path(model), board, chosen, allow_synthetic=False, progress=progress)
     if progress is not None:
         progress("writing the project")
-    functions = {
-        source.partition(":")[2]
-        for implementation in deployment.plan.implementations
-        for source in implementation.sources
-        if source.startswith("cmsis-nn:")
-    }
-    library: dict[str, bytes] = {}
-    if functions:
-        tree = cmsis_nn.source()
-        library = {p.as_posix(): (tree / p).read_bytes() for p in cmsis_nn.closure(functions)}
-        library["NOTICE"] = cmsis_nn.notice().encode()
     manifest = generate_project(
-        deployment, Path(output), library=library, labels=_read_labels(labels)
+        deployment,
+        Path(output),
+        library=library_of(deployment.plan.implementations),
+        labels=_read_labels(labels),
+        form=form,
     )
     return Project(Path(output), manifest, deployment)
 
@@ -256,6 +257,24 @@ def test(
     )
 
 
+def profile(
+    project: PathLike,
+    *,
+    emulator: str = "unicorn",
+    calibrate: float | None = None,
+    progress: Progress | None = None,
+) -> Profile:
+    """Instructions and estimated time of a built project, operator by operator.
+
+    `calibrate` is what an inference took on the board, in milliseconds: it scales all times.
+    """
+    from mcudeploy.profiling import profile_project
+
+    return profile_project(
+        Path(project), emulator=emulator, calibrate=calibrate, progress=progress
+    )
+
+
 def deploy(
     model: PathLike,
     board: str | Path | Board,
@@ -297,6 +316,55 @@ def plan_offline(model: PathLike, output: PathLike) -> int:
     plan = offline.plan_offline(read_tflite(data, path.name, deployable=False))
     write_file(Path(output), offline.write_offline_plan(data, plan))
     return plan.packing.height
+
+
+def check(
+    target: PathLike,
+    board: str | Path | Board | None = None,
+    options: Options | None = None,
+    *,
+    max_ram: str | int | None = None,
+    max_flash: str | int | None = None,
+    max_instructions: int | None = None,
+    baseline: PathLike | None = None,
+    growth_percent: float = 0.0,
+    progress: Progress | None = None,
+    **overrides: Any,
+) -> Checked:
+    """Hold a project, or a model on `board`, to limits (bytes or text like `64K`) and a baseline.
+
+    `baseline` is a file that `check --json` wrote, or another project.
+    """
+    from mcudeploy import __version__, gate
+
+    limits = gate.Limits(
+        _size(max_ram, "--max-ram"), _size(max_flash, "--max-flash"), max_instructions,
+        growth_percent,
+    )  # fmt: skip
+    path = Path(target)
+    if board is None:
+        measures = gate.measure_project(path, progress)
+    else:
+        deployment = prepare(path, board, options, progress=progress, **overrides)
+        measures = gate.measure_deployment(deployment, __version__)
+    old = gate.read_baseline(Path(baseline), progress) if baseline is not None else None
+    return gate.check(measures, limits, old)
+
+
+def _size(text: str | int | None, option: str) -> int | None:
+    try:
+        return None if text is None else parse_bytes(text)
+    except ValueError as error:
+        raise InputError(str(error), where=option) from None
+
+
+def verify_project(
+    project: PathLike, *, build: bool = False, progress: Progress | None = None
+) -> Integrity:
+    """Is a project still what was generated; with `build`, does it give the same firmware again?"""
+    from mcudeploy import integrity
+
+    return integrity.verify_project(Path(project), build=build, progress=progress)
 
 
 def boards(name: str | None = None) -> tuple[Board, ...]:

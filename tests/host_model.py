@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mcudeploy.board import Board, find_board
+from mcudeploy.codegen.library import kernel_files
 from mcudeploy.codegen.model import ModelSource, render_model
-from mcudeploy.codegen.project import kernel_files
 from mcudeploy.deployment import LoadedModel, Options, plan_model
 from mcudeploy.memory.plan import Plan
 from mcudeploy.resources import cache_folder

@@ -28,9 +28,9 @@ STAGES: tuple[tuple[str, ...], ...] = (
     ("toolchain",),
     ("doctor", "emulator"),
     ("verify",),
-    ("profile",),
+    ("profiling",),
     ("explore",),
-    ("api", "testing"),
+    ("api", "gate", "integrity", "testing"),
     ("report",),
     ("cli", "pytest_plugin", "__init__", "__main__"),
 )

@@ -12,11 +12,18 @@ import sys
 
 import typer
 
-from mcudeploy.cli import model_commands, project_commands, reference_commands
+from mcudeploy.cli import gate_commands, model_commands, project_commands, reference_commands
 from mcudeploy.cli.app import app
 from mcudeploy.errors import McudeployError
 
-__all__ = ["app", "main", "model_commands", "project_commands", "reference_commands"]
+__all__ = [
+    "app",
+    "gate_commands",
+    "main",
+    "model_commands",
+    "project_commands",
+    "reference_commands",
+]
 
 
 def main() -> None:

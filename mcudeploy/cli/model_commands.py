@@ -147,6 +147,16 @@ def generate(
     kernels: opt.KernelChoice = opt.Kernels.auto,
     optimize: opt.Optimization = opt.Optimize.balanced,
     disable_pass: opt.DisabledPasses = None,
+    layout: Annotated[
+        opt.Layout, typer.Option("--as", help="A whole firmware, or a library for another one.")
+    ] = opt.Layout.project,
+    prefix: Annotated[
+        str, typer.Option("--prefix", metavar="NAME", help="Of a library's C names and files.")
+    ] = "model",
+    share_arena: Annotated[
+        bool,
+        typer.Option("--share-arena", metavar="", help="Libraries of one firmware use one arena."),
+    ] = False,
     json: opt.AsJson = False,
 ) -> None:
     """Write the firmware project of MODEL for the board.
@@ -162,7 +172,10 @@ def generate(
         disabled_passes=disable_pass,
     )  # fmt: skip
     with terminal.progress() as progress:
-        project = api.generate(model, board, output, options, labels=labels, progress=progress)
+        project = api.generate(
+            model, board, output, options, labels=labels,
+            form=api.Form(layout.value, prefix, share_arena), progress=progress,
+        )  # fmt: skip
     if json:
         from mcudeploy.report.jsonify import document
 

@@ -39,6 +39,13 @@ class WeightsIn(StrEnum):
     ram = "ram"
 
 
+class Layout(StrEnum):
+    """What is generated."""
+
+    project = "project"
+    library = "library"
+
+
 class Scale(StrEnum):
     """What becomes of pixels 0..255 before the network sees them."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +23,15 @@ from mcudeploy.memory.plan import Plan
 from mcudeploy.operators.base import Target
 
 MANIFEST_NAME = "mcudeploy.json"
+
+
+@dataclass(frozen=True)
+class Form:
+    """What is generated: a project or a library, the prefix of its C names, whose arena it uses."""
+
+    layout: Literal["project", "library"] = "project"
+    prefix: str = "model"
+    shares_arena: bool = False
 
 
 class _Record(BaseModel):
@@ -82,9 +92,14 @@ class Manifest(_Record):
     board: str
     board_record: Board
     """The whole board, so that a project does not depend on the file it came from."""
-    kernels: str
-    optimize: str
+    kernels: Literal["auto", "cmsis-nn"]
+    optimize: Literal["speed", "balanced", "size"]
     passes_disabled: tuple[str, ...]
+    use_external: bool = False
+    layout: Literal["project", "library"] = "project"
+    """A whole firmware, or the network with its kernels for another one."""
+    prefix: str = "model"
+    shares_arena: bool = False
     macs: int
     parameters: int
     inputs: tuple[EdgeRecord, ...]
@@ -111,10 +126,17 @@ def make_manifest(
     calibration: Mapping[str, Any] | None,
     labels: tuple[str, ...],
     passes_disabled: tuple[str, ...],
+    use_external: bool = False,
+    form: Form | None = None,
 ) -> Manifest:
     """The manifest of a project, its files' hashes not yet known."""
     graph = plan.graph
+    form = form or Form()
     return Manifest(
+        layout=form.layout,
+        prefix=form.prefix,
+        shares_arena=form.shares_arena,
+        use_external=use_external,
         mcudeploy_version=__version__,
         model_name=report.model,
         model_sha256=model_sha256,

@@ -42,12 +42,25 @@ def environment() -> jinja2.Environment:
 
 @dataclass(frozen=True, eq=False)
 class ModelSource:
-    """What the model's C text is made from."""
+    """What the model's C text is made from.
+
+    With `shares_arena` the arena is a common symbol: the linker gives all networks of a firmware
+    one, as large as the largest.
+    """
 
     plan: Plan
     title: str
     labels: tuple[str, ...] = ()
     prefix: str = "model"
+    shares_arena: bool = False
+
+    def arena(self, region: str) -> str:
+        """The C symbol of a region's arena."""
+        return arena_symbol("mcudeploy_shared" if self.shares_arena else self.prefix, region)
+
+    def state(self, region: str) -> str:
+        """The C symbol of a region's kept state."""
+        return state_symbol(self.prefix, region)
 
 
 def render_model(source: ModelSource) -> dict[str, str]:
@@ -85,23 +98,23 @@ def _context(source: ModelSource) -> dict[str, Any]:
         "title": comment_text(source.title),
         "board": plan.board,
         "prefix": prefix,
+        "shares_arena": source.shares_arena,
         "labels": [string_literal(label) for label in source.labels],
         "headers": list(headers),
         "macs": sum(macs(graph, operator) for operator in graph.operators),
         "arenas": [
-            _block(arena_symbol(prefix, r), r, size, "arena", first_ram)
+            _block(source.arena(r), r, size, "arena", first_ram, common=source.shares_arena)
             for r, size in plan.arenas.items()
         ],
         "states": [
-            _block(state_symbol(prefix, r), r, size, "state", first_ram)
+            _block(source.state(r), r, size, "state", first_ram)
             for r, size in _state_sizes(plan).items()
         ],
-        "state_fills": [_state_fill(plan, index, prefix) for index in plan.state],
-        "inputs": _edges(plan, graph.inputs, "input", prefix),
-        "outputs": _edges(plan, graph.outputs, "output", prefix),
+        "state_fills": [_state_fill(source, index) for index in plan.state],
+        "inputs": _edges(source, graph.inputs, "input"),
+        "outputs": _edges(source, graph.outputs, "output"),
         "steps": [
-            _step(plan, position, names[position], prefix)
-            for position in range(len(graph.operators))
+            _step(source, position, names[position]) for position in range(len(graph.operators))
         ],
         "arrays": [_array(array, prefix) for array in arrays],
         "bytes": sum(array.constant.bytes for array in arrays),
@@ -115,17 +128,20 @@ def _state_sizes(plan: Plan) -> dict[str, int]:
     return sizes
 
 
-def _block(symbol: str, region: str, size: int, kind: str, first_ram: str) -> dict[str, Any]:
+def _block(
+    symbol: str, region: str, size: int, kind: str, first_ram: str, *, common: bool = False
+) -> dict[str, Any]:
     in_bss = region == first_ram
     section = f".bss.mcudeploy.{kind}.{region}" if in_bss else f".region.{region}.{kind}"
-    return {"symbol": symbol, "region": region, "bytes": size, "section": section}
+    place = "common" if common else f'section("{section}")'
+    return {"symbol": symbol, "region": region, "bytes": size, "place": place}
 
 
-def _state_fill(plan: Plan, index: int, prefix: str) -> dict[str, Any]:
-    tensor, place = plan.graph.tensors[index], plan.state[index]
+def _state_fill(source: ModelSource, index: int) -> dict[str, Any]:
+    tensor, place = source.plan.graph.tensors[index], source.plan.state[index]
     zero = tensor.quantization.zero_point if tensor.quantization and tensor.dtype == "int8" else 0
     return {
-        "pointer": _address(state_symbol(prefix, place.region), place),
+        "pointer": _address(source.state(place.region), place),
         "bytes": place.bytes,
         "value": zero,
         "comment": comment_text(tensor.name),
@@ -136,17 +152,18 @@ def _address(symbol: str, place: Placement) -> str:
     return f"{symbol} + {place.offset}" if place.offset else symbol
 
 
-def _pointer(plan: Plan, index: int, prefix: str) -> str:
+def _pointer(source: ModelSource, index: int) -> str:
     """The C expression of a tensor's address, of the tensor's type; NULL for one without RAM."""
+    plan = source.plan
     if index == NO_TENSOR or plan.graph.tensors[index].is_constant:
         return "NULL"
     tensor = plan.graph.tensors[index]
     if index in plan.state:
         place = plan.state[index]
-        expression = _address(state_symbol(prefix, place.region), place)
+        expression = _address(source.state(place.region), place)
     else:
         place = plan.tensors[index]
-        expression = _address(arena_symbol(prefix, place.region), place)
+        expression = _address(source.arena(place.region), place)
     ctype = C_TYPES[tensor.dtype]
     return f"({expression})" if ctype == "int8_t" else f"(({ctype} *)(void *)({expression}))"
 
@@ -155,17 +172,17 @@ def _scale(tensor: Tensor) -> float:
     return tensor.quantization.scale if tensor.quantization and tensor.dtype != "float32" else 0.0
 
 
-def _edges(plan: Plan, indices: Iterable[int], kind: str, prefix: str) -> list[dict[str, Any]]:
-    edges = []
+def _edges(source: ModelSource, indices: Iterable[int], kind: str) -> list[dict[str, Any]]:
+    edges, prefix = [], source.prefix
     for position, index in enumerate(indices):
-        tensor = plan.graph.tensors[index]
+        tensor = source.plan.graph.tensors[index]
         scale = _scale(tensor)
         zero_point = tensor.quantization.zero_point if scale and tensor.quantization else 0
         edges.append(
             {
                 "title": f"{kind.capitalize()} {position}, {comment_text(tensor.name)}",
                 "macro": f"{prefix.upper()}_{kind.upper()}_{position}",
-                "pointer": _pointer(plan, index, prefix),
+                "pointer": _pointer(source, index),
                 "bytes": tensor.bytes,
                 "elements": tensor.elements,
                 "dtype": tensor.dtype,
@@ -181,8 +198,8 @@ def _edges(plan: Plan, indices: Iterable[int], kind: str, prefix: str) -> list[d
     return edges
 
 
-def _step(plan: Plan, position: int, names: dict[str, str], prefix: str) -> dict[str, Any]:
-    graph = plan.graph
+def _step(source: ModelSource, position: int, names: dict[str, str]) -> dict[str, Any]:
+    plan, graph = source.plan, source.plan.graph
     operator = graph.operators[position]
     implementation = plan.implementations[position]
     scratch = plan.scratch.get(position)
@@ -193,11 +210,9 @@ def _step(plan: Plan, position: int, names: dict[str, str], prefix: str) -> dict
         ).from_string(implementation.snippet.strip("\n"))
         text = template.render(
             implementation.values,
-            inputs=[_pointer(plan, i, prefix) for i in operator.inputs],
-            outputs=[_pointer(plan, i, prefix) for i in operator.outputs],
-            scratch=f"({_address(arena_symbol(prefix, scratch.region), scratch)})"
-            if scratch
-            else "NULL",
+            inputs=[_pointer(source, i) for i in operator.inputs],
+            outputs=[_pointer(source, i) for i in operator.outputs],
+            scratch=f"({_address(source.arena(scratch.region), scratch)})" if scratch else "NULL",
             constants=names,
         )
         body = "\n".join(f"    {line}" if line else "" for line in text.splitlines())
@@ -209,7 +224,7 @@ def _step(plan: Plan, position: int, names: dict[str, str], prefix: str) -> dict
         "comment": _comment(graph, operator, implementation),
         "body": body,
         "outputs": [
-            {"pointer": _pointer(plan, i, prefix), "bytes": graph.tensors[i].bytes}
+            {"pointer": _pointer(source, i), "bytes": graph.tensors[i].bytes}
             for i in operator.outputs
         ],
     }

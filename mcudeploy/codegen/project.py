@@ -7,9 +7,8 @@ called functions reach, with its notice. The same model, board and options give 
 
 from __future__ import annotations
 
-import re
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,14 +20,15 @@ from mcudeploy import __version__
 from mcudeploy.board import Board
 from mcudeploy.budget import STACK_RESERVE_BYTES
 from mcudeploy.codegen.c_source import array_elements, comment_text
-from mcudeploy.codegen.manifest import MANIFEST_NAME, Manifest, make_manifest
+from mcudeploy.codegen.library import kernel_files, library_files
+from mcudeploy.codegen.manifest import MANIFEST_NAME, Form, Manifest, make_manifest
 from mcudeploy.codegen.model import ModelSource, environment, render_model
 from mcudeploy.codegen.output import sha256, with_hashes, write_project
 from mcudeploy.deployment import Deployment
+from mcudeploy.errors import InputError
 from mcudeploy.frontend.reference import Reference, golden_unavailable, sample_inputs
 from mcudeploy.resources import resource_folder
 
-_INCLUDE = re.compile(r'^#include "([\w.]+)"', re.MULTILINE)
 _OPTIMIZE_FLAG = "-O2"
 _SELFTEST_SEED = 0x2545F491
 
@@ -45,23 +45,22 @@ class SelfTest:
     crcs: tuple[int, ...] = ()
 
 
-def generate_project(
+def project_files(
     deployment: Deployment,
-    folder: Path,
     *,
     library: Mapping[str, bytes],
     labels: tuple[str, ...] = (),
-) -> Manifest:
-    """Write the project of a deployment; `library` are CMSIS-NN's files by their paths."""
-    board = deployment.plan.board
-    source = ModelSource(deployment.plan, deployment.name, labels)
-    files: dict[str, bytes] = {"model.tflite": deployment.model}
-    for name, text in render_model(source).items():
-        files[f"lib/model/{name}"] = text.encode()
-    files |= kernel_files(i for p in deployment.plan.implementations for i in p.sources)
-    files |= {f"lib/cmsis_nn/{name}": content for name, content in library.items()}
-    files |= _runtime(board)
-    files |= _rendered(deployment, labels, has_library=bool(library))
+    form: Form | None = None,
+) -> dict[str, bytes]:
+    """Every file of a project or library, mcudeploy.json among them, by its path in the folder.
+
+    `library` are CMSIS-NN's files by their paths. Raises InputError for a form that cannot be.
+    """
+    form = form or Form()
+    if form.layout == "library":
+        files = library_files(deployment, library, labels, form)
+    else:
+        files = _firmware_files(deployment, library, labels, form)
     manifest = make_manifest(
         deployment.plan,
         deployment.report,
@@ -70,25 +69,44 @@ def generate_project(
         calibration=deployment.calibration,
         labels=labels,
         passes_disabled=deployment.options.disabled_passes,
+        use_external=deployment.options.use_external,
+        form=form,
     )
     files[MANIFEST_NAME] = with_hashes(manifest, files)
+    return files
+
+
+def generate_project(
+    deployment: Deployment,
+    folder: Path,
+    *,
+    library: Mapping[str, bytes],
+    labels: tuple[str, ...] = (),
+    form: Form | None = None,
+) -> Manifest:
+    """Write the project of a deployment; see `project_files`."""
+    files = project_files(deployment, library=library, labels=labels, form=form)
     write_project(folder, files)
     return Manifest.model_validate_json(files[MANIFEST_NAME])
 
 
-def kernel_files(sources: Iterable[str]) -> dict[str, bytes]:
-    """Our kernels that are used, with the headers that they include."""
-    firmware = resource_folder("firmware")
-    waiting = [source for source in sources if not source.startswith("cmsis-nn:")]
-    files: dict[str, bytes] = {}
-    while waiting:
-        path = firmware / waiting.pop()
-        name = f"lib/kernels/{path.name}"
-        if name in files:
-            continue
-        files[name] = path.read_bytes()
-        beside = [path.with_suffix(".h").name, *_INCLUDE.findall(files[name].decode())]
-        waiting += [f"kernels/{h}" for h in beside if (path.parent / h).is_file()]
+def _firmware_files(
+    deployment: Deployment, library: Mapping[str, bytes], labels: tuple[str, ...], form: Form
+) -> dict[str, bytes]:
+    if form != Form():
+        raise InputError(
+            "a prefix and a shared arena are for libraries: a whole firmware has one network",
+            mend="add --as library",
+        )
+    source = ModelSource(deployment.plan, deployment.name, labels)
+    files: dict[str, bytes] = {"model.tflite": deployment.model}
+    for name, text in render_model(source).items():
+        files[f"lib/model/{name}"] = text.encode()
+    kernels = kernel_files(i for p in deployment.plan.implementations for i in p.sources)
+    files |= {f"lib/kernels/{name}": content for name, content in kernels.items()}
+    files |= {f"lib/cmsis_nn/{name}": content for name, content in library.items()}
+    files |= _runtime(deployment.plan.board)
+    files |= _rendered(deployment, labels, has_library=bool(library))
     return files
 
 

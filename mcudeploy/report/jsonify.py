@@ -2,12 +2,14 @@
 """The JSON of every command: one object, `schema` naming its kind and version.
 
 Values are the public dataclasses field by field, plus their derived verdicts; bytes are integers,
-tuples are arrays. A field is never renamed or removed within a schema version.
+tuples are arrays, a number that is not finite is null. A field is never renamed or removed within a
+schema version; docs/schemas/ has the schemas.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -19,7 +21,7 @@ from pydantic import BaseModel
 from mcudeploy import __version__
 from mcudeploy.board import Board
 
-_DERIVED = (
+DERIVED = (
     "fits", "verdict", "used_bytes", "margin_bytes", "gap_bytes", "passed", "constant_output",
 )  # fmt: skip
 """Properties that belong into the JSON beside the fields."""
@@ -33,7 +35,7 @@ def plain(value: Any) -> Any:
         return value.model_dump(mode="json", by_alias=True)
     if is_dataclass(value) and not isinstance(value, type):
         record = {field.name: plain(getattr(value, field.name)) for field in fields(value)}
-        for name in _DERIVED:
+        for name in DERIVED:
             if isinstance(getattr(type(value), name, None), property):
                 record[name] = plain(getattr(value, name))
         return record
@@ -42,7 +44,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, tuple | list | set | frozenset):
         return [plain(item) for item in value]
     if isinstance(value, np.generic):
-        return value.item()
+        return plain(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
     if isinstance(value, Path):
         return str(value)
     return value
@@ -51,4 +55,6 @@ def plain(value: Any) -> Any:
 def document(kind: str, version: int = 1, **content: Any) -> str:
     """The JSON text of one command's result."""
     head = {"schema": f"mcudeploy.{kind}/{version}", "mcudeploy_version": __version__}
-    return json.dumps({**head, **{k: plain(v) for k, v in content.items()}}, indent=2)
+    return json.dumps(
+        {**head, **{k: plain(v) for k, v in content.items()}}, indent=2, allow_nan=False
+    )

@@ -34,6 +34,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 
 from mcudeploy.errors import InputError, McudeployError, ToolError
+from mcudeploy.operators.base import Implementation
 from mcudeploy.resources import cache_folder
 from mcudeploy.toolchain.locking import locked
 
@@ -287,6 +288,21 @@ def closure(functions: Iterable[str], *, tree: Path | None = None) -> tuple[Path
         waiting += [index.defined_in[name] for name in index.mentions[file]]
         waiting += index.includes[file]
     return tuple(Path(file) for file in sorted(files))
+
+
+def library_of(implementations: Iterable[Implementation]) -> dict[str, bytes]:
+    """The files that implementations need of CMSIS-NN, by path, with its notice; empty for none."""
+    called = {
+        entry.partition(":")[2]
+        for implementation in implementations
+        for entry in implementation.sources
+        if entry.startswith("cmsis-nn:")
+    }
+    if not called:
+        return {}
+    tree = source()
+    files = {path.as_posix(): (tree / path).read_bytes() for path in closure(called)}
+    return files | {"NOTICE": notice().encode()}
 
 
 def functions() -> tuple[str, ...]:
