@@ -149,7 +149,7 @@ def choose(
         return best
     saved = {step: _saved(candidates[step], leanest[step], wanted[step]) for step in faster}
     faster.sort(key=lambda step: (-saved[step], step))
-    granted = _grant(trial, leanest, wanted, faster, target)
+    granted = grant(trial, leanest, wanted, faster, target)
     if granted == leanest:
         return best
     chosen = trial.pack(granted, effort)
@@ -192,7 +192,7 @@ def _calm(
     return leanest, best
 
 
-def _grant(
+def grant(
     trial: _Trial, leanest: list[int], wanted: list[int], steps: list[int], target: int
 ) -> list[int]:
     """The kernels after granting the faster ones for as many of `steps` as `target` bears."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from mcudeploy.board import Board
 from mcudeploy.graph.ir import Graph
+from mcudeploy.memory.streaming import Segment
 from mcudeploy.operators.base import Implementation
 
 
@@ -57,6 +58,20 @@ class Sharing:
 
 
 @dataclass(frozen=True, eq=False)
+class Stream:
+    """A segment that runs row by row, with what it keeps.
+
+    `rings` says for each inner map how many rows its place holds; maps that an operator changes in
+    place have the same place. `state` goes by position of the accumulating operator.
+    """
+
+    segment: Segment
+    rings: Mapping[int, int]
+    state: Mapping[int, Placement]
+    counters: Placement
+
+
+@dataclass(frozen=True, eq=False)
 class Plan:
     """Where every activation, scratch and state of a network lives.
 
@@ -78,6 +93,17 @@ class Plan:
     arenas: Mapping[str, int]
     live_bytes: tuple[int, ...]
     certificate: Certificate
+    streams: tuple[Stream, ...] = ()
+    """The row-streamed segments. `tensors` has the rings of their inner maps."""
+
+    def stream_at(self, step: int) -> Stream | None:
+        """The segment that a step belongs to."""
+        return next((s for s in self.streams if s.segment.first <= step < s.segment.end), None)
+
+    @property
+    def row_fed(self) -> bool:
+        """The input comes row by row and never lies in memory as a whole."""
+        return any(stream.segment.fed for stream in self.streams)
 
     def place(self, tensor: int) -> Placement | None:
         """Where an activation or state tensor lives; None for a constant."""

@@ -81,7 +81,7 @@ def make_plan(
         use_external=options.use_external,
         effort=options.effort,
     )
-    return _plan(ordered, choice, board, places, method, order, file_peak)
+    return assemble_plan(ordered, choice, board, places, method, order, file_peak)
 
 
 def _chosen(
@@ -105,7 +105,7 @@ def _chosen(
     return ordered, choose(ordered, kept, alignment, overlap=options.overlap, effort=effort)
 
 
-def _plan(
+def assemble_plan(
     graph: Graph,
     choice: Choice,
     board: Board,
@@ -114,6 +114,7 @@ def _plan(
     order: Order,
     file_peak: int,
 ) -> Plan:
+    """The plan of a graph in its order, with its kernels and the place of each buffer."""
     layout = choice.layout
     state = {i for i in layout.tensors if graph.tensors[i].is_variable}
     reach: dict[str, int] = {}
