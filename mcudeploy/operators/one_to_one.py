@@ -20,7 +20,7 @@ from mcudeploy.operators.base import (
     as_constant,
     register,
 )
-from mcudeploy.operators.edges import quantize_float
+from mcudeploy.operators.edges import quantize_edge, quantize_edge_limits
 from mcudeploy.operators.shapes import Int8Array
 from mcudeploy.operators.view import (
     dtype_limits,
@@ -122,29 +122,30 @@ class OneToOne(OperatorFamily):
         return row_wise(self, graph, operator, target)
 
 
+def _is_table(graph: Graph, operator: Operator) -> bool:
+    """The QUANTIZE is from int8 to int8."""
+    source, target = tensor_at(graph, operator, 0), output_of(graph, operator)
+    return source is not None and source.dtype == target.dtype == "int8"
+
+
 @register
 class Quantize(OperatorFamily):
-    """QUANTIZE: int8 to another int8 is a table, float32 to int8 an edge of the network."""
+    """QUANTIZE: int8 to another int8 is a table, all else an edge of the network."""
 
     kinds = ("QUANTIZE",)
 
     def limits(self, graph: Graph, operator: Operator) -> Iterator[str]:
-        source, target = tensor_at(graph, operator, 0), output_of(graph, operator)
-        if source is not None and source.dtype == "int8":
+        if _is_table(graph, operator):
             yield from _table_limits(graph, operator)
-        elif source is None or source.dtype != "float32":
-            yield f"it quantizes {source.dtype if source else 'nothing'}, not float32 or int8"
-        elif target.dtype != "int8" or target.quantization is None:
-            yield f"it quantizes to {target.dtype}, not int8"
+        else:
+            yield from quantize_edge_limits(graph, operator)
 
     def implementations(
         self, graph: Graph, operator: Operator, target: Target
     ) -> Sequence[Implementation]:
-        source = tensor_at(graph, operator, 0)
-        assert source is not None
-        if source.dtype == "float32":
-            return (quantize_float(graph, operator),)
-        return (_table_call(graph, operator),)
+        if _is_table(graph, operator):
+            return (_table_call(graph, operator),)
+        return (quantize_edge(graph, operator),)
 
     def row_implementations(
         self, graph: Graph, operator: Operator, target: Target
