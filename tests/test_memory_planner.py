@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from memory_graphs import IN_PLACE, KIB, kernel, make_board, make_graph, random_network
 
+from mcudeploy import zoo
 from mcudeploy.board import Board
 from mcudeploy.errors import PlanError
 from mcudeploy.graph.ir import Graph
@@ -293,6 +294,16 @@ def test_plans_over_several_regions_are_sound(seed: int) -> None:
 def test_a_network_without_operators_has_a_plan() -> None:
     graph = make_graph({"x": 16}, [], ["x"], ["x"])
     assert plan_of(graph, []).certificate.peak_bytes == 16
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_without_overlap_the_zoo_is_planned_to_the_proven_optimum(name: str) -> None:
+    graph = zoo.graph(name)
+    any_kernel, view = kernel(), kernel(name="none")
+    candidates = [[view if o.kind == "RESHAPE" else any_kernel] for o in graph.operators]
+    plan = plan_of(graph, candidates, options=PlanOptions(overlap=False))
+    assert plan.certificate.gap_bytes == 0
+    assert plan.certificate.order_live_bytes == plan.certificate.order_bound_bytes
 
 
 def test_offsets_keep_the_alignment_that_the_core_wants() -> None:
