@@ -18,7 +18,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from kernel_emulator import CountedProgram
 from kernel_program import Case, run_on_host
+from tflite_builder import ModelBuilder
 
+from mcudeploy.frontend.reference import golden_unavailable, run_golden
 from mcudeploy.operators.base import Implementation
 from mcudeploy.operators.kernels.conv import conv_implementation
 from mcudeploy.operators.kernels.depthwise import depthwise_implementations
@@ -29,10 +31,15 @@ from mcudeploy.operators.kernels.elementwise import (
     mul_implementation,
 )
 from mcudeploy.operators.kernels.fully_connected import fully_connected_implementation
-from mcudeploy.operators.kernels.pool import pool_implementation
+from mcudeploy.operators.kernels.pool import (
+    mean_implementation,
+    mean_quantization,
+    pool_implementation,
+)
 from mcudeploy.operators.shapes import (
     ConvShape,
     FullyConnectedShape,
+    MeanShape,
     MulQuantization,
     PoolShape,
 )
@@ -193,6 +200,44 @@ def test_pooling_gives_the_reference_bytes_overlapped_too(seed: int, tmp_path: P
         program.append(Case(made, (x,), truth.size, distance))
         expected.append(truth)
     check(program, expected, tmp_path)
+
+
+@pytest.mark.skipif(golden_unavailable() is not None, reason="needs the golden reference")
+def test_mean_over_space_gives_the_golden_bytes(tmp_path: Path) -> None:
+    random = np.random.default_rng(3)
+    program, expected = [], []
+    for height, width, channels in [(3, 3, 8), (5, 7, 6), (1, 1, 4), (20, 20, 4), (4, 4, 3)]:
+        scales = [float(np.float32(v)) for v in random.uniform(0.01, 0.1, 2)]
+        points = [cases.zero_point(random) for _ in range(2)]
+        builder = ModelBuilder()
+        x = builder.input((1, height, width, channels), scale=scales[0], zero_point=points[0])
+        output = builder.tensor((1, 1, 1, channels), scale=scales[1], zero_point=points[1])
+        axes = builder.constant(np.array([1, 2], np.int32))
+        model = builder.build([builder.operator("MEAN", [x, axes], output, keep_dims=True)])
+        data = random.integers(-128, 128, (1, height, width, channels)).astype(np.int8)
+        constants = mean_quantization(scales[0], points[0], scales[1], points[1], height * width)
+        made = mean_implementation(MeanShape(height, width, channels), constants, cases.M4F)
+        assert made is not None
+        program.append(Case(made, (data.ravel(),), channels))
+        expected.append(np.asarray(run_golden(model, [[data]]).inferences[0].outputs[0]).ravel())
+    check(program, expected, tmp_path)
+
+
+@pytest.mark.parametrize("make", [convolution, depthwise, dense])
+def test_predicted_instructions_are_within_a_tenth(
+    make: Callable[[cases.Random], Made | None], tmp_path: Path
+) -> None:
+    layers = batch(make, 11)
+    program = [Case(made, (layer.x,), layer.expected.size) for made, layer in layers]
+    counted = CountedProgram(program, cases.M4F.core, tmp_path)
+    for index, (made, layer) in enumerate(layers):
+        counts = counted.run(index).instructions
+        if layer.quantization.activation_max < 127 or layer.quantization.activation_min > -128:
+            continue  # a pass over the outputs that the predictions leave out
+        if made.kernel == "mcud_conv_s8" and (layer.shape.groups > 1 or layer.shape.dilation_w > 1):
+            continue  # taps gathered one by one: predicted roughly
+        assert made.instructions is not None
+        assert abs(made.instructions - counts) <= 0.1 * max(counts, 10_000), (layer.shape, counts)
 
 
 @seeds
