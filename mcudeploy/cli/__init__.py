@@ -12,7 +12,13 @@ import sys
 
 import typer
 
-from mcudeploy.cli import gate_commands, model_commands, project_commands, reference_commands
+from mcudeploy.cli import (
+    gate_commands,
+    model_commands,
+    profile_command,
+    project_commands,
+    reference_commands,
+)
 from mcudeploy.cli.app import app
 from mcudeploy.errors import McudeployError
 
@@ -21,6 +27,7 @@ __all__ = [
     "gate_commands",
     "main",
     "model_commands",
+    "profile_command",
     "project_commands",
     "reference_commands",
 ]
