@@ -34,9 +34,9 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 
 from mcudeploy.errors import InputError, McudeployError, ToolError
+from mcudeploy.locking import locked
 from mcudeploy.operators.base import Implementation
 from mcudeploy.resources import cache_folder
-from mcudeploy.toolchain.locking import locked
 
 COMMIT = "3b4e406b14"
 TREE_SHA256 = "55b08e8445ee72faf5ab38a0c73a8cb7c73f21f93a8965c160868379d379cc1e"

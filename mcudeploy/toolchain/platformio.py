@@ -7,12 +7,11 @@ PlatformIO home of our own in the cache, so the user's home is neither used nor 
 brings its development platform with it (`platform/`). Compiled objects go into a cache that all
 projects share: SCons names them by the content that they were made of.
 
-One lock per project lets two commands build the same folder one after the other.
+A lock on the project lets two commands work on the same folder one after the other.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -26,9 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mcudeploy.errors import BuildError, InputError, ToolError
+from mcudeploy.locking import locked, locked_project
 from mcudeploy.resources import cache_folder
 from mcudeploy.toolchain.compiler import Compiler, find_compiler
-from mcudeploy.toolchain.locking import locked
 from mcudeploy.toolchain.packages import installed_version, pip_command
 
 _OBJECT_CACHE_BYTES = 256 * 1024**2
@@ -91,8 +90,7 @@ def build(
         variables["PLATFORMIO_CORE_DIR"] = str(home)
         # PlatformIO notes the project's platform as installed; two projects shall not meet there.
         variables["PLATFORMIO_PLATFORMS_DIR"] = str(project / ".pio" / "platforms")
-    name = hashlib.sha256(str(project).encode()).hexdigest()[:16]
-    with locked(cache_folder("platformio", "locks") / name):
+    with locked_project(project):
         started = time.monotonic()
         status, log = _run(project, environment, variables, progress)
         seconds = time.monotonic() - started

@@ -7,12 +7,15 @@ up. The file itself stays: removing it would let two processes lock two files of
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+from mcudeploy.resources import cache_folder
 
 if sys.platform == "win32":
     import msvcrt
@@ -49,3 +52,14 @@ def locked(path: Path) -> Iterator[None]:
             yield
         finally:
             _release(file)
+
+
+@contextmanager
+def locked_project(folder: Path) -> Iterator[None]:
+    """Hold the lock of a project folder, which need not exist; commands that write it take turns.
+
+    The lock's file lies in the cache: the folder itself is replaced as a whole.
+    """
+    name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    with locked(cache_folder("locks") / name):
+        yield
