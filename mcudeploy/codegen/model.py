@@ -22,6 +22,7 @@ from mcudeploy.codegen.c_source import (
     identifier,
     string_literal,
 )
+from mcudeploy.codegen.streams import Address, Pointer, row_values, segment_context, uses_row
 from mcudeploy.graph.ir import NO_TENSOR, Graph, Operator, Tensor
 from mcudeploy.memory.plan import Placement, Plan
 from mcudeploy.operators.base import Implementation
@@ -116,6 +117,7 @@ def _context(source: ModelSource) -> dict[str, Any]:
         "steps": [
             _step(source, position, names[position]) for position in range(len(graph.operators))
         ],
+        "streams": [segment_context(plan, s, *_resolvers(source)) for s in plan.streams],
         "arrays": [_array(array, prefix) for array in arrays],
         "bytes": sum(array.constant.bytes for array in arrays),
     }
@@ -203,18 +205,26 @@ def _step(source: ModelSource, position: int, names: dict[str, str]) -> dict[str
     operator = graph.operators[position]
     implementation = plan.implementations[position]
     scratch = plan.scratch.get(position)
+    stream = plan.stream_at(position)
     body = ""
     if implementation.snippet:
         template = jinja2.Environment(
             undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
         ).from_string(implementation.snippet.strip("\n"))
+        where: dict[str, Any] = {
+            "inputs": [_pointer(source, i) for i in operator.inputs],
+            "outputs": [_pointer(source, i) for i in operator.outputs],
+        }
+        if stream is not None:
+            where = row_values(plan, stream, position, *_resolvers(source))
         text = template.render(
             implementation.values,
-            inputs=[_pointer(source, i) for i in operator.inputs],
-            outputs=[_pointer(source, i) for i in operator.outputs],
             scratch=f"({_address(source.arena(scratch.region), scratch)})" if scratch else "NULL",
             constants=names,
+            **where,
         )
+        if stream is not None and not uses_row(implementation, where):
+            text = f"(void)row;\n{text}"
         body = "\n".join(f"    {line}" if line else "" for line in text.splitlines())
     return {
         "index": position,
@@ -223,11 +233,21 @@ def _step(source: ModelSource, position: int, names: dict[str, str]) -> dict[str
         ),
         "comment": _comment(graph, operator, implementation),
         "body": body,
+        "streamed": stream is not None,
+        "starts": stream is not None and stream.segment.first == position,
         "outputs": [
             {"pointer": _pointer(source, i), "bytes": graph.tensors[i].bytes}
             for i in operator.outputs
         ],
     }
+
+
+def _resolvers(source: ModelSource) -> tuple[Pointer, Address]:
+    """How streams find the C expressions of tensors and of places."""
+    return (
+        lambda tensor: _pointer(source, tensor),
+        lambda place: _address(source.arena(place.region), place),
+    )
 
 
 def _comment(graph: Graph, operator: Operator, implementation: Implementation) -> str:

@@ -7,7 +7,6 @@ own for it: it is the same operator on maps of height 1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from mcudeploy.graph.ir import NO_TENSOR, Graph, Operator, Tensor
@@ -69,6 +68,10 @@ def row_wise(
     )
 
 
-def with_rows(*groups: Sequence[Implementation]) -> tuple[Implementation, ...]:
-    """Those of several sequences that can be called row by row."""
-    return tuple(one for group in groups for one in group if one.rows is not None)
+def streamed(implementation: Implementation) -> Implementation:
+    """A row form as it stands in a plan, with what the loop of its segment needs."""
+    return replace(
+        implementation,
+        sources=(*implementation.sources, "kernels/stream.h"),
+        headers=(*implementation.headers, "stream.h"),
+    )

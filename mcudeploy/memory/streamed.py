@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which parts of a network are streamed: the segments of least peak, or the least that suffices.
+
+The order of operators is that of the unstreamed plan. It is cut into steps: single operators, and
+segments between two points where only one map passes. The peak of a step by itself is the height
+of its own packing (a segment) or its live bytes (an operator), plus what waits for later. Dynamic
+programming over the cuts finds the steps of least peak, or, for a given height, those within it
+that stream the fewest rows. Packings of whole plans decide between a few such heights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from mcudeploy.board import Board
+from mcudeploy.graph.ir import Graph
+from mcudeploy.memory.choice import Choice, StepCosts, grant
+from mcudeploy.memory.geometry import align_up
+from mcudeploy.memory.lifetimes import lifespans, usable
+from mcudeploy.memory.order import Order
+from mcudeploy.memory.packing import NORMAL, QUICK, Effort, pack
+from mcudeploy.memory.plan import Plan, Stream
+from mcudeploy.memory.planner import Candidates, PlanOptions, assemble_plan
+from mcudeploy.memory.problem import Problem
+from mcudeploy.memory.regions import place_in_regions
+from mcudeploy.memory.stream_layout import StreamedLayout, streamed_layout
+from mcudeploy.memory.streaming import Segment, Streaming, analyse, make_segment
+from mcudeploy.operators.base import Implementation
+from mcudeploy.operators.windows import streamed
+
+_SLACKS = (1.0, 1.03, 1.1)
+"""Heights of steps that are tried, in parts of the least."""
+_LONGEST = 80
+"""Operators in a segment."""
+
+
+@dataclass
+class _Steps:
+    """The costs of single operators and of segments, found when they are asked for."""
+
+    graph: Graph
+    candidates: Candidates
+    forms: Candidates
+    alignment: int
+    overlap: bool
+    fed: bool
+    _known: dict[tuple[int, int], tuple[int, Streaming | None]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.spans = lifespans(self.graph)
+        self.costs = StepCosts(self.graph, self.candidates, self.overlap)
+        self.count = len(self.graph.operators)
+        self.cuts = [at for at in range(self.count + 1) if len(self._passing(at)) <= 1]
+
+    def _passing(self, at: int) -> list[int]:
+        """The tensors that are written before a position and read from there on."""
+        return [t for t, (start, end) in self.spans.items() if start < at < end]
+
+    def peak(self, first: int, end: int) -> tuple[int, Streaming | None] | None:
+        """Bytes of a step by itself, with the schedule of a segment; None where it cannot be."""
+        key = (first, end)
+        if key not in self._known:
+            self._known[key] = self._find(first, end) or (-1, None)
+        found = self._known[key]
+        return None if found[0] < 0 else found
+
+    def _find(self, first: int, end: int) -> tuple[int, Streaming | None] | None:
+        fed = self.fed and first == 0
+        if end == first + 1 and not fed:
+            return self._single(first), None
+        if end - first > _LONGEST or first not in self.cuts or end not in self.cuts:
+            return None
+        segment = make_segment(self.graph, first, end, self.forms, fed=fed)
+        if segment is None or (fed and segment.driver not in self.graph.inputs):
+            return None
+        streaming = analyse(self.graph, segment)
+        return self._packed(streaming), streaming
+
+    def _single(self, step: int) -> int:
+        graph, spans = self.graph, self.spans
+        live = sum(graph.tensors[t].bytes for t, (a, b) in spans.items() if a <= step < b)
+        dying = frozenset(
+            t for t in graph.operators[step].inputs
+            if t in spans and spans[t][1] == step + 1 and t not in graph.outputs
+        )  # fmt: skip
+        return live + self.costs.extra(step, self.costs.leanest(step, dying), dying)
+
+    def _packed(self, streaming: Streaming) -> int:
+        """The height of a packing of what is live during a segment."""
+        segment = streaming.segment
+        choices = [
+            leanest_form(self.forms[p]) if segment.first <= p < segment.end else kernels[0]
+            for p, kernels in enumerate(self.candidates)
+        ]
+        layout = streamed_layout(
+            self.graph, choices, self.alignment, [streaming], overlap=self.overlap
+        )
+        return self._height(layout, segment)
+
+    def _height(self, layout: StreamedLayout, segment: Segment) -> int:
+        """Of the buffers that are alive during the segment alone."""
+        problem = layout.problem
+        kept = [
+            i for i, b in enumerate(problem.buffers)
+            if b.start < segment.end and b.end > segment.first
+        ]  # fmt: skip
+        number = {old: new for new, old in enumerate(kept)}
+        part = Problem(
+            tuple(
+                replace(
+                    problem.buffers[i],
+                    start=max(problem.buffers[i].start, segment.first),
+                    end=min(problem.buffers[i].end, segment.end),
+                )
+                for i in kept
+            ),
+            tuple(
+                replace(a, first=number[a.first], second=number[a.second])
+                for a in problem.allowances
+                if a.first in number and a.second in number
+            ),
+        )
+        return pack(part, Effort(placements=0, attempts=0)).height
+
+    def all_peaks(self) -> list[tuple[int, int, int]]:
+        """(first, end, bytes) of every step that can be."""
+        found = []
+        for first in range(self.count):
+            for end in range(first + 1, min(self.count, first + _LONGEST) + 1):
+                step = self.peak(first, end)
+                if step is not None:
+                    found.append((first, end, step[0]))
+        return found
+
+
+def leanest_form(forms: Sequence[Implementation]) -> Implementation:
+    """The row form with the least scratch, the fastest of several."""
+    return min(forms, key=lambda one: one.scratch_bytes)
+
+
+def _least_peak(steps: Sequence[tuple[int, int, int]], count: int) -> int | None:
+    best: list[int | None] = [0] + [None] * count
+    for first, end, bytes_ in sorted(steps, key=lambda s: s[1]):
+        before = best[first]
+        if before is None:
+            continue
+        peak = max(before, bytes_)
+        known = best[end]
+        best[end] = peak if known is None else min(known, peak)
+    return best[count]
+
+
+def _fewest_rows(costs: _Steps, steps: Sequence[tuple[int, int, int]], most: int) -> list[Streaming]:
+    """The segments of the way within a height that streams the fewest rows."""
+    best: list[tuple[int, tuple[Streaming, ...]] | None] = [(0, ())] + [None] * costs.count
+    for first, end, bytes_ in sorted(steps, key=lambda s: s[1]):
+        before = best[first]
+        if before is None or bytes_ > most:
+            continue
+        found = costs.peak(first, end)
+        streaming = found[1] if found else None
+        rows = before[0] + (streaming.events if streaming else 0)
+        known = best[end]
+        if known is None or rows < known[0]:
+            best[end] = (rows, before[1] + ((streaming,) if streaming else ()))
+    last = best[costs.count]
+    return [] if last is None else list(last[1])
+
+
+@dataclass(frozen=True)
+class _Trial:
+    graph: Graph
+    candidates: Candidates
+    alignment: int
+    overlap: bool
+    streamings: Sequence[Streaming]
+
+    def pack(self, numbers: Sequence[int], effort: Effort, capacity: int | None = None) -> Choice:
+        chosen = tuple(c[n] for c, n in zip(self.candidates, numbers, strict=True))
+        layout = streamed_layout(
+            self.graph, chosen, self.alignment, self.streamings, overlap=self.overlap
+        )
+        return Choice(chosen, layout, pack(replace(layout.problem, capacity=capacity), effort))
+
+
+def _choose(costs: _Steps, streamings: Sequence[Streaming], capacity: int, effort: Effort) -> Choice:
+    """The fastest kernels that do not raise the height of the leanest, or `capacity`."""
+    inside = {s.operator for one in streamings for s in one.segment.stages}
+    candidates, leanest = [], []
+    for step, kernels in enumerate(costs.candidates):
+        forms = costs.forms[step] if step in inside else kernels
+        candidates.append(forms)
+        if step in inside:
+            leanest.append(forms.index(leanest_form(forms)))
+        else:
+            dying = frozenset(
+                t for t in costs.graph.operators[step].inputs
+                if t in costs.spans and costs.spans[t][1] == step + 1
+                and t not in costs.graph.outputs
+            )  # fmt: skip
+            leanest.append(costs.costs.leanest(step, dying))
+    trial = _Trial(costs.graph, candidates, costs.alignment, costs.overlap, streamings)
+    best = trial.pack(leanest, effort)
+    target = max(best.packing.height, capacity)
+    wanted = [0] * len(leanest)
+    faster = [step for step, number in enumerate(leanest) if number]
+    granted = grant(trial, leanest, wanted, faster, target) if faster else leanest
+    if granted == leanest:
+        return best
+    chosen = trial.pack(granted, effort)
+    return chosen if chosen.packing.height <= target else trial.pack(granted, QUICK, target)
+
+
+def make_streamed_plan(
+    base: Plan,
+    candidates: Candidates,
+    forms: Candidates,
+    board: Board,
+    *,
+    options: PlanOptions | None = None,
+    capacity: int = 0,
+    fed: bool = False,
+) -> Plan | None:
+    """The streamed plan of least peak, or the one within `capacity` bytes that streams least.
+
+    `base` is the unstreamed plan, whose order is kept; `candidates` and `forms` (row
+    implementations) go by its operators. None when nothing can be gained by streaming.
+    """
+    options = options or PlanOptions()
+    graph, alignment = base.graph, board.core.alignment
+    kept = usable(graph, candidates, lifespans(graph), alignment)
+    costs = _Steps(graph, kept, forms, alignment, options.overlap, fed)
+    steps = costs.all_peaks()
+    least = _least_peak(steps, costs.count)
+    if least is None:
+        return None
+    heights = dict.fromkeys(int(least * slack) for slack in _SLACKS)
+    tried: list[Choice] = []
+    cuts: list[list[Streaming]] = []
+    if capacity > least:
+        heights = dict.fromkeys((capacity, *heights))
+    for most in heights:
+        streamings = _fewest_rows(costs, steps, most)
+        if not streamings:
+            continue
+        tried.append(_choose(costs, streamings, capacity, options.effort))
+        cuts.append(streamings)
+        if tried[-1].packing.height <= capacity:
+            break
+    if not tried:
+        return None
+    best = min(range(len(tried)), key=lambda i: tried[i].packing.height)
+    return _assembled(base, tried[best], cuts[best], board, options)
+
+
+def _assembled(
+    base: Plan, choice: Choice, streamings: Sequence[Streaming], board: Board, options: PlanOptions
+) -> Plan:
+    layout = choice.layout
+    assert isinstance(layout, StreamedLayout)
+    places, method = place_in_regions(
+        layout.problem,
+        choice.packing,
+        board,
+        reserve_bytes=options.reserve_bytes,
+        use_external=options.use_external,
+        effort=NORMAL,
+    )
+    known = base.certificate
+    order = Order(
+        tuple(range(len(base.graph.operators))), known.order_live_bytes,
+        known.order_bound_bytes, known.order_method,
+    )  # fmt: skip
+    plan = assemble_plan(
+        base.graph, choice, board, places, method, order, known.file_order_live_bytes
+    )
+    streams = tuple(
+        Stream(
+            segment=one.segment,
+            rings={
+                tensor: one.rings.get(owner, base.graph.tensors[owner].shape[1])
+                for tensor, owner in one.owner.items()
+            },
+            state={
+                s.operator: places[layout.state[s.operator]]
+                for s in one.segment.stages
+                if s.accumulates
+            },
+            counters=places[layout.counters[one.segment.first]],
+        )
+        for one in streamings
+    )
+    reach: dict[str, int] = {}
+    for place in places:
+        reach[place.region] = max(reach.get(place.region, 0), place.offset + place.bytes)
+    arenas = {name: align_up(reach[name], board.core.alignment) for name in plan.arenas}
+    inside = {s.operator for one in streamings for s in one.segment.stages}
+    implementations = tuple(
+        streamed(one) if step in inside else one for step, one in enumerate(plan.implementations)
+    )
+    return replace(plan, streams=streams, arenas=arenas, implementations=implementations)
