@@ -21,8 +21,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from mcudeploy.graph.ir import NO_TENSOR, Graph, Operator
+from mcudeploy.graph.ir import NO_TENSOR, Graph, Operator, Tensor
 from mcudeploy.memory.plan import Placement, Plan
+from mcudeploy.memory.stream_checker import StreamReplay
 from mcudeploy.operators.base import Implementation
 
 Held = tuple[int, int, int, int]
@@ -76,14 +77,22 @@ class _Replay:
 
     def run(self) -> None:
         graph = self.graph
-        given = [i for i in dict.fromkeys(graph.inputs) if not graph.tensors[i].is_constant]
+        fed = {s.segment.driver for s in self.plan.streams if s.segment.fed}
+        given = [
+            i for i in dict.fromkeys(graph.inputs)
+            if i not in fed and not graph.tensors[i].is_constant
+        ]  # fmt: skip
         state = [i for i in self.plan.state if i not in given]
         for index in (*state, *given):
             self._fill(index)
         for index in (*state, *given):
             self._expect(index, "at the start")
         for step, operator in enumerate(graph.operators):
-            self._step(step, operator, self.plan.implementations[step])
+            stream = self.plan.stream_at(step)
+            if stream is None:
+                self._step(step, operator, self.plan.implementations[step])
+            elif stream.segment.first == step:
+                StreamReplay(self.plan, stream, self, self.faults.append).run()
         for index in dict.fromkeys(graph.outputs):
             if not graph.tensors[index].is_constant:
                 self._expect(index, "at the end")
@@ -216,6 +225,34 @@ class _Replay:
             end = place.offset + place.bytes
             self.memory[place.region].write(place.offset, end, source, offset)
 
+    def holds(self, place: Placement, source: int, offset: int) -> bool:
+        """A place holds the bytes of a tensor from `offset` on, or of what the tensor views."""
+        if place.region not in self.memory:
+            return False
+        found = self.memory[place.region].read(place.offset, place.offset + place.bytes)
+        known = self.contents.get(source)
+        wanted = [(0, place.bytes, source, offset)]
+        if known is not None:
+            cut = _cut(known, offset, offset + place.bytes)
+            wanted = [(a - offset, b - offset, t, k) for a, b, t, k in cut]
+        return _joined(found) == _joined(wanted)
+
+    def put(self, place: Placement, source: int, offset: int = 0) -> None:
+        """Write bytes of a tensor, from `offset` on, to a place."""
+        self._write(place, source, offset)
+
+    def spoil(self, place: Placement) -> None:
+        """Write rubbish to a place."""
+        self._write(place, _RUBBISH)
+
+    def expect(self, tensor: int, where: str) -> None:
+        """A tensor must be where the plan has it."""
+        self._expect(tensor, where)
+
+    def whole(self, tensor: int) -> None:
+        """A tensor has been written piece by piece."""
+        self.contents[tensor] = [(0, self.graph.tensors[tensor].bytes, tensor, 0)]
+
     def _share(self, a: int, b: int) -> bool:
         first, second = self.places.get(a), self.places.get(b)
         return first is not None and second is not None and _intersect(first, second)
@@ -242,7 +279,14 @@ def check_plan(plan: Plan) -> tuple[str, ...]:
 
 def _placement_faults(plan: Plan) -> Iterator[str]:
     graph, alignment = plan.graph, plan.board.core.alignment
-    named = [(graph.tensors[i].name, graph.tensors[i].bytes, p) for i, p in plan.tensors.items()]
+    rings = {t: rows for stream in plan.streams for t, rows in stream.rings.items()}
+    named = [
+        (graph.tensors[i].name, _bytes_of(graph.tensors[i], rings.get(i)), p)
+        for i, p in plan.tensors.items()
+    ]
+    for stream in plan.streams:
+        named += [(f"sums of step {s}", p.bytes, p) for s, p in stream.state.items()]
+        named.append(("row counters", 2 * (len(stream.segment.stages) + 1), stream.counters))
     named += [(graph.tensors[i].name, graph.tensors[i].bytes, p) for i, p in plan.state.items()]
     named += [(f"scratch of step {s}", p.bytes, p) for s, p in plan.scratch.items()]
     for name, size, place in named:
@@ -263,6 +307,11 @@ def _placement_faults(plan: Plan) -> Iterator[str]:
             yield f"scratch belongs to step {step}, which does not exist"
 
 
+def _bytes_of(tensor: Tensor, ring: int | None) -> int:
+    """What a tensor takes, or the `ring` rows of it that are kept."""
+    return tensor.bytes if ring is None else ring * (tensor.bytes // tensor.shape[1])
+
+
 def _arena_faults(plan: Plan) -> Iterator[str]:
     ram = {region.name: region for region in plan.board.memory if region.kind == "ram"}
     first = plan.board.regions("ram")[0].name
@@ -276,7 +325,8 @@ def _arena_faults(plan: Plan) -> Iterator[str]:
 def _certificate_faults(plan: Plan) -> Iterator[str]:
     claimed = plan.certificate
     reach: dict[str, int] = {}
-    for place in (*plan.tensors.values(), *plan.state.values(), *plan.scratch.values()):
+    for place in (*plan.tensors.values(), *plan.state.values(), *plan.scratch.values(),
+                  *_kept_by_streams(plan)):  # fmt: skip
         reach[place.region] = max(reach.get(place.region, 0), place.offset + place.bytes)
     if sum(reach.values()) != claimed.peak_bytes:
         yield f"the certificate claims {claimed.peak_bytes} bytes, the plan has {reach}"
@@ -302,7 +352,19 @@ def _live_bytes(plan: Plan) -> tuple[int, ...]:
     for step, place in plan.scratch.items():
         if 0 <= step < steps:
             in_use[step].append(place)
+    for stream in plan.streams:
+        inside = range(stream.segment.first, stream.segment.end)
+        together = [place for step in inside for place in in_use[step]]
+        together += [*stream.state.values(), stream.counters]
+        for step in inside:
+            in_use[step] = together
     return tuple(_union_bytes([*places, *plan.state.values()]) for places in in_use)
+
+
+def _kept_by_streams(plan: Plan) -> Iterator[Placement]:
+    for stream in plan.streams:
+        yield stream.counters
+        yield from stream.state.values()
 
 
 def _touched(graph: Graph, index: int, steps: int) -> tuple[int, int]:

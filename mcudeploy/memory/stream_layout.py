@@ -154,8 +154,7 @@ class _Growth:
                     for a in self.allowances
                 ),
                 ties=tuple(
-                    replace(t, first=number[t.first], second=number[t.second])
-                    for t in problem.ties
+                    replace(t, first=number[t.first], second=number[t.second]) for t in problem.ties
                 ),
             ),
             {tensor: number[i] for tensor, i in self.layout.tensors.items()},

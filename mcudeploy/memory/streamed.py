@@ -20,7 +20,7 @@ from mcudeploy.memory.geometry import align_up
 from mcudeploy.memory.lifetimes import lifespans, usable
 from mcudeploy.memory.order import Order
 from mcudeploy.memory.packing import NORMAL, QUICK, Effort, pack
-from mcudeploy.memory.plan import Plan, Stream
+from mcudeploy.memory.plan import Placement, Plan, Stream
 from mcudeploy.memory.planner import Candidates, PlanOptions, assemble_plan
 from mcudeploy.memory.problem import Problem
 from mcudeploy.memory.regions import place_in_regions
@@ -151,7 +151,9 @@ def _least_peak(steps: Sequence[tuple[int, int, int]], count: int) -> int | None
     return best[count]
 
 
-def _fewest_rows(costs: _Steps, steps: Sequence[tuple[int, int, int]], most: int) -> list[Streaming]:
+def _fewest_rows(
+    costs: _Steps, steps: Sequence[tuple[int, int, int]], most: int
+) -> list[Streaming]:
     """The segments of the way within a height that streams the fewest rows."""
     best: list[tuple[int, tuple[Streaming, ...]] | None] = [(0, ())] + [None] * costs.count
     for first, end, bytes_ in sorted(steps, key=lambda s: s[1]):
@@ -184,7 +186,9 @@ class _Trial:
         return Choice(chosen, layout, pack(replace(layout.problem, capacity=capacity), effort))
 
 
-def _choose(costs: _Steps, streamings: Sequence[Streaming], capacity: int, effort: Effort) -> Choice:
+def _choose(
+    costs: _Steps, streamings: Sequence[Streaming], capacity: int, effort: Effort
+) -> Choice:
     """The fastest kernels that do not raise the height of the leanest, or `capacity`."""
     inside = {s.operator for one in streamings for s in one.segment.stages}
     candidates, leanest = [], []
@@ -299,4 +303,38 @@ def _assembled(
     implementations = tuple(
         streamed(one) if step in inside else one for step, one in enumerate(plan.implementations)
     )
-    return replace(plan, streams=streams, arenas=arenas, implementations=implementations)
+    live = _live_bytes(plan, streamings, layout, places)
+    certificate = replace(plan.certificate, peak_step=live.index(max(live)))
+    return replace(
+        plan,
+        streams=streams,
+        arenas=arenas,
+        implementations=implementations,
+        live_bytes=tuple(live),
+        certificate=certificate,
+    )
+
+
+def _live_bytes(
+    plan: Plan,
+    streamings: Sequence[Streaming],
+    layout: StreamedLayout,
+    places: Sequence[Placement],
+) -> list[int]:
+    """Per step; the operators of a segment have all that the segment uses."""
+    live = list(plan.live_bytes)
+    for streaming in streamings:
+        first, end = streaming.segment.first, streaming.segment.end
+        used = sorted(
+            (place.region, place.offset, place.offset + place.bytes)
+            for buffer, place in zip(layout.problem.buffers, places, strict=True)
+            if buffer.start < end and buffer.end > first
+        )
+        total, region, reach = 0, "", 0
+        for name, low, high in used:
+            if name != region:
+                region, reach = name, 0
+            total += max(0, high - max(low, reach))
+            reach = max(reach, high)
+        live[first:end] = [total] * (end - first)
+    return live
