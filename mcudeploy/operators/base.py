@@ -141,8 +141,10 @@ class Implementation:
     it."""
     sources: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
+    work: Mapping[str, float] = field(default_factory=dict)
+    """How often each loop of the kernel runs, by names of which costs.json knows the cost."""
     instructions: float | None = None
-    """Predicted instructions on the target's core."""
+    """Predicted instructions on the target's core; set it only where `work` cannot tell them."""
     code_bytes: int = 0
     """Estimated size of the call itself, kernels aside."""
     reason: str = ""

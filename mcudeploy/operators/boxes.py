@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mcudeploy.graph.ir import DTYPE_BYTES, Graph, Operator, Tensor
@@ -124,8 +124,27 @@ def movement(
         constants=tuple(constants.values()),
         sources=("kernels/copy_box.c",) if copies else (),
         headers=("copy_box.h",) if copies else (),
+        work=_work(graph, operator, boxes, fill),
         reason="the only kernel",
     )
+
+
+def _work(
+    graph: Graph, operator: Operator, boxes: Sequence[Box], fill: int | None
+) -> Mapping[str, float]:
+    """Bytes filled, boxes, innermost loops, runs, and the bytes of runs of one byte and of more."""
+    work = {"call": 1, "box": 0, "loop": 0, "run": 0, "byte": 0, "run bytes": 0, "filled": 0}
+    if fill is not None:
+        work["filled"] = sum(graph.tensors[index].bytes for index in operator.outputs)
+    for box in boxes:
+        output = graph.tensors[operator.outputs[box.output]]
+        loops, run = merged(box, DTYPE_BYTES[output.dtype])
+        runs = math.prod(extent for extent, _, _ in loops)
+        work["box"] += 1
+        work["loop"] += math.prod(extent for extent, _, _ in loops[:-1]) if loops else 0
+        work["byte" if run == 1 else "run"] += runs
+        work["run bytes"] += runs * run if run > 1 else 0
+    return work
 
 
 def _source(graph: Graph, operator: Operator, position: int, constants: dict[int, Constant]) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from mcudeploy.board import Core
 from mcudeploy.operators.base import Constant, Implementation, Target, as_constant
 from mcudeploy.operators.shapes import ConvQuantization, ConvShape, Int8Array, Int32Array
+from mcudeploy.operators.work import Work, convolution_work, depthwise_work, product_work
 
 _DW_BLOCK_MVE = 124
 """CH_IN_BLOCK_MVE: the channels that the Helium depthwise kernel takes at a time."""
@@ -65,6 +66,7 @@ def _implementation(
     quantization: ConvQuantization,
     constants: tuple[Constant, ...],
     scratch: int,
+    work: Work,
     **values: Any,
 ) -> Implementation:
     return Implementation(
@@ -84,6 +86,7 @@ def _implementation(
         scratch_bytes=scratch,
         sources=(f"cmsis-nn:{function}",),
         headers=("arm_nnfunctions.h",),
+        work=work,
         reason="CMSIS-NN",
     )
 
@@ -103,6 +106,16 @@ def convolution_function(shape: ConvShape) -> str:
     ):
         return "arm_convolve_1_x_n_s8"
     return "arm_convolve_s8"
+
+
+def convolution_function_work(shape: ConvShape) -> Work:
+    """The work of `convolution_function`: 1x1 is a product, by rows where it has a stride."""
+    function = convolution_function(shape)
+    if function == "arm_convolve_1x1_s8_fast":
+        return product_work(shape.out_h * shape.out_w, shape.out_c, shape.in_c)
+    if function == "arm_convolve_1x1_s8":
+        return product_work(shape.out_w, shape.out_c, shape.in_c, calls=shape.out_h)
+    return convolution_work(shape)
 
 
 def convolution_scratch(shape: ConvShape, core: Core) -> int:
@@ -130,6 +143,7 @@ def cmsis_convolution(
         quantization,
         _constants(quantization, weights, bias),
         convolution_scratch(shape, target.core),
+        convolution_function_work(shape),
         params_type="cmsis_nn_conv_params",
         kernel_n=shape.out_c,
         kernel_c=shape.in_c,
@@ -176,6 +190,7 @@ def cmsis_depthwise(
         quantization,
         _constants(quantization, weights, bias),
         depthwise_scratch(shape, target.core),
+        depthwise_work(shape),
         params_type="cmsis_nn_dw_conv_params",
         kernel_n=1,
         kernel_c=shape.out_c,

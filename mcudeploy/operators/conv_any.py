@@ -39,6 +39,7 @@ from mcudeploy.operators.view import (
     tensor_at,
 )
 from mcudeploy.operators.windows import convolution_window
+from mcudeploy.operators.work import scattered_work, window_work
 
 _CALL = """
 static const mcud_conv_any_s8_t params = {
@@ -92,6 +93,7 @@ def _implementation(
         overlaps=overlaps,
         sources=("kernels/conv_any_s8.c",),
         headers=("conv_any_s8.h",),
+        work=scattered_work(shape) if function == "mcud_transpose_conv_s8" else window_work(shape),
         reason="takes any shape on any core",
         rows=rows,
     )

@@ -25,6 +25,7 @@ from mcudeploy.operators.base import (
 from mcudeploy.operators.fixed_point import multiply_by_quantized
 from mcudeploy.operators.shapes import quantize_multiplier
 from mcudeploy.operators.view import elementwise_overlap, output_of, quantization_of, tensor_at
+from mcudeploy.operators.work import elements_work
 
 _DEQUANTIZE = """
 {{ function }}({{ inputs[0] }}, {{ outputs[0] }}, {{ elements }}, {{ scale }}, {{ zero_point }});
@@ -71,6 +72,7 @@ def _loop(
         overlaps=(rule,),
         sources=("kernels/edges.c",),
         headers=("edges.h",),
+        work=elements_work(elements),
         reason="the only kernel",
     )
 

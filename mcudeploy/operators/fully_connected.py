@@ -36,6 +36,7 @@ from mcudeploy.operators.view import (
     quantization_of,
     tensor_at,
 )
+from mcudeploy.operators.work import fully_connected_work, product_work
 
 _CALL = """
 static const cmsis_nn_fc_params params = {
@@ -149,6 +150,9 @@ def cmsis_fully_connected(
         constants=tuple(constants),
         sources=(f"cmsis-nn:{function}",),
         headers=("arm_nnfunctions.h",),
+        work=product_work(shape.batches, shape.out_c, shape.in_c)
+        if per_row
+        else fully_connected_work(shape),
         reason="CMSIS-NN",
     )
 

@@ -8,7 +8,7 @@ dimensions broadcast.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mcudeploy.graph.ir import Graph, Operator
@@ -82,8 +82,14 @@ def matmul(
         constants=tuple(constants),
         sources=("kernels/matmul_s8.c",),
         headers=("matmul_s8.h",),
+        work=_work(parameters, math.prod(loop[0] for loop in batches)),
         reason="takes any operands on any core",
     )
+
+
+def _work(p: Mapping[str, int], products: int) -> Mapping[str, float]:
+    outputs = products * p["rows"] * p["columns"]
+    return {"call": products, "output": outputs, "product": outputs * p["depth"]}
 
 
 def requantization(graph: Graph, operator: Operator) -> dict[str, int]:

@@ -23,6 +23,7 @@ from mcudeploy.operators.view import (
     strides,
     tensor_at,
 )
+from mcudeploy.operators.work import pool_work
 
 _CALL = """
 static const cmsis_nn_pool_params params = {
@@ -108,6 +109,7 @@ class Pooling(OperatorFamily):
             scratch_bytes=scratch,
             sources=(f"cmsis-nn:{function}",),
             headers=("arm_nnfunctions.h",),
+            work=pool_work(shape),
             reason="CMSIS-NN",
         )
         fast = None

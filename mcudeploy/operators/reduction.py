@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mcudeploy.graph.ir import Graph, Operator
@@ -197,6 +198,14 @@ def sum_quantization(graph: Graph, operator: Operator, count: int) -> MeanQuanti
     return MeanQuantization(first.zero_point, last.zero_point, multiplier, shift)
 
 
+def _work(walk: ReduceWalk) -> Mapping[str, float]:
+    outputs = math.prod(walk.kept)
+    runs = outputs * math.prod(walk.reduced[:-1])
+    return {
+        "call": 1, "output": outputs, "run": runs, "input": outputs * math.prod(walk.reduced)
+    }  # fmt: skip
+
+
 def _general(
     kernel: str, snippet: str, walk: ReduceWalk, in_place: bool = True, **values: object
 ) -> Implementation:
@@ -207,6 +216,7 @@ def _general(
         overlaps=elementwise_overlap(0) if in_place else (),
         sources=("kernels/reduce_s8.c",),
         headers=("reduce_s8.h",),
+        work=_work(walk),
         reason="takes any axes on any core",
     )
 

@@ -15,6 +15,7 @@ from mcudeploy.operators.view import (
     quantization_of,
     tensor_at,
 )
+from mcudeploy.operators.work import elements_work
 
 _CALL = """
 arm_softmax_s8({{ inputs[0] }}, {{ s.rows }}, {{ s.depth }}, {{ q.multiplier }}, {{ q.left_shift }}, {{ q.diff_min }}, {{ outputs[0] }});
@@ -67,6 +68,7 @@ class Softmax(OperatorFamily):
             overlaps=elementwise_overlap(0),
             sources=("cmsis-nn:arm_softmax_s8",),
             headers=("arm_nnfunctions.h",),
+            work=elements_work(source.elements, rows=source.elements // depth),
             reason="CMSIS-NN",
         )
         return (library,)

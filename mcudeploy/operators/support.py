@@ -6,6 +6,7 @@ from __future__ import annotations
 from mcudeploy.errors import UnsupportedModelError
 from mcudeploy.graph.ir import Graph, Operator
 from mcudeploy.operators.base import Implementation, OperatorFamily, Target, family_of, known_kinds
+from mcudeploy.operators.costs import fastest_first
 
 
 def family(operator: Operator) -> OperatorFamily:
@@ -46,6 +47,6 @@ def check_operators(graph: Graph) -> None:
 def candidates(graph: Graph, target: Target) -> tuple[tuple[Implementation, ...], ...]:
     """For each operator the kernels that could compute it, the fastest first."""
     return tuple(
-        tuple(family(operator).implementations(graph, operator, target))
+        fastest_first(family(operator).implementations(graph, operator, target), target.core)
         for operator in graph.operators
     )
