@@ -40,31 +40,37 @@ class Walk:
         )
 
 
-def broadcast_shape(a: Sequence[int], b: Sequence[int]) -> tuple[int, ...] | None:
-    """The output's shape; None when the two do not go together."""
-    rank = max(len(a), len(b))
-    sizes = list(zip(_aligned(a, rank), _aligned(b, rank), strict=True))
-    if any(m != n and 1 not in (m, n) for m, n in sizes):
-        return None
-    return tuple(n if m == 1 else m for m, n in sizes)
+def broadcast_shape(*shapes: Sequence[int]) -> tuple[int, ...] | None:
+    """The output's shape; None when the operands do not go together."""
+    rank = max(map(len, shapes))
+    whole = []
+    for sizes in zip(*(_aligned(shape, rank) for shape in shapes), strict=True):
+        wider = {size for size in sizes if size != 1}
+        if len(wider) > 1:
+            return None
+        whole.append(wider.pop() if wider else 1)
+    return tuple(whole)
+
+
+def broadcast_loops(*shapes: Sequence[int]) -> list[tuple[int, ...]]:
+    """(extent, stride of each operand in elements) of each loop over shapes that go together."""
+    output = broadcast_shape(*shapes)
+    assert output is not None
+    strides = [_strides(_aligned(shape, len(output)), output) for shape in shapes]
+    merged: list[tuple[int, ...]] = []
+    for size, *steps in zip(output, *strides, strict=True):
+        if size == 1:
+            continue
+        if merged and merged[-1][1:] == tuple(size * step for step in steps):
+            merged[-1] = (merged[-1][0] * size, *steps)
+        else:
+            merged.append((size, *steps))
+    return merged or [(1,) + (1,) * len(shapes)]
 
 
 def broadcast_walk(a: Sequence[int], b: Sequence[int]) -> Walk:
     """The loops over two shapes that go together."""
-    shape = broadcast_shape(a, b)
-    assert shape is not None
-    strides = [_strides(_aligned(operand, len(shape)), shape) for operand in (a, b)]
-    merged: list[tuple[int, int, int]] = []
-    for size, a_stride, b_stride in zip(shape, *strides, strict=True):
-        if size == 1:
-            continue
-        if merged and merged[-1][1:] == (size * a_stride, size * b_stride):
-            merged[-1] = (merged[-1][0] * size, a_stride, b_stride)
-        else:
-            merged.append((size, a_stride, b_stride))
-    if not merged:
-        return Walk((1,), (1,), (1,))
-    extent, a_strides, b_strides = zip(*merged, strict=True)
+    extent, a_strides, b_strides = zip(*broadcast_loops(a, b), strict=True)
     return Walk(extent, a_strides, b_strides)
 
 

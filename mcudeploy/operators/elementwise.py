@@ -23,6 +23,7 @@ from mcudeploy.operators.base import (
 )
 from mcudeploy.operators.broadcast import DIMENSIONS, Walk, broadcast_shape, broadcast_walk
 from mcudeploy.operators.kernels.elementwise import add_implementation, mul_implementation
+from mcudeploy.operators.plain import is_plain, plain, plain_limits
 from mcudeploy.operators.shapes import AddQuantization, MulQuantization, quantize_multiplier
 from mcudeploy.operators.view import (
     activation_limits,
@@ -223,6 +224,9 @@ class Binary(OperatorFamily):
     replacement = "int8 operands whose shapes broadcast"
 
     def limits(self, graph: Graph, operator: Operator) -> Iterator[str]:
+        if is_plain(graph, operator):
+            yield from plain_limits(graph, operator)
+            return
         yield from dtype_limits(graph, operator, (0, 1))
         yield from activation_limits(operator)
         a, b = tensor_at(graph, operator, 0), tensor_at(graph, operator, 1)
@@ -240,6 +244,8 @@ class Binary(OperatorFamily):
     def implementations(
         self, graph: Graph, operator: Operator, target: Target
     ) -> Sequence[Implementation]:
+        if is_plain(graph, operator):
+            return (plain(graph, operator),)
         a, b = tensor_at(graph, operator, 0), tensor_at(graph, operator, 1)
         assert a is not None and b is not None
         output, activation = output_of(graph, operator), activation_of(operator)
