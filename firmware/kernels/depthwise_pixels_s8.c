@@ -16,6 +16,8 @@ typedef struct {
     int32_t top, count;                           /* of the kernel's rows */
 } covered;
 
+#if MCUD_DSP
+
 static inline int32_t low_product(uint32_t a, uint32_t b, int32_t sum)
 {
     return sum + (int16_t)a * (int16_t)b;
@@ -25,6 +27,8 @@ static inline int32_t high_product(uint32_t a, uint32_t b, int32_t sum)
 {
     return sum + (int16_t)(a >> 16) * (int16_t)(b >> 16);
 }
+
+#endif
 
 static inline int8_t requantize(const int32_t *constants, int32_t sum, int32_t zero_point)
 {
@@ -45,7 +49,11 @@ static inline void four_channels(const mcud_depthwise_pixels_s8_t *p, const cove
     const int32_t channels = p->channels;
     const int32_t step = channels * p->dilation_w;
     const int32_t next_row = channels * (p->k_w - width);
+#if MCUD_DSP
     const uint32_t centre = mcud_pair(-p->in_zero_point, -p->in_zero_point);
+#else
+    const int32_t zero = p->in_zero_point;
+#endif
     int32_t a = constants[0];
     int32_t b = constants[3];
     int32_t c = constants[6];
@@ -53,6 +61,7 @@ static inline void four_channels(const mcud_depthwise_pixels_s8_t *p, const cove
     for (int32_t ky = 0; ky < rows->count; ky++, weights += next_row) {
         const int8_t *x = rows->rows[ky] + from;
         for (int32_t kx = width; kx > 0; kx--, x += step, weights += channels) {
+#if MCUD_DSP
             const uint32_t taps = mcud_load4(x);
             const uint32_t factors = mcud_load4(weights);
             const uint32_t even = mcud_add_bytes02(centre, taps);
@@ -63,6 +72,12 @@ static inline void four_channels(const mcud_depthwise_pixels_s8_t *p, const cove
             b = low_product(odd, odd_factors, b);
             c = high_product(even, even_factors, c);
             d = high_product(odd, odd_factors, d);
+#else
+            a += (x[0] - zero) * weights[0];
+            b += (x[1] - zero) * weights[1];
+            c += (x[2] - zero) * weights[2];
+            d += (x[3] - zero) * weights[3];
+#endif
         }
     }
     out[0] = requantize(constants, a, p->out_zero_point);

@@ -193,7 +193,7 @@ class MeanQuantization:
     """MEAN over space: the centred sum is rescaled by (multiplier, shift).
 
     As TFLM's reference: the multiplier is that of input scale / output scale, folded with the
-    number of elements by `fold_mean_divisor`.
+    number of elements by `mean_quantization` of `kernels/pool.py`.
     """
 
     input_zero_point: int

@@ -262,7 +262,7 @@ def conv_implementation(
     target: Target,
 ) -> Implementation | None:
     """CONV_2D with any groups, or None when this kernel cannot serve the layer on this core."""
-    if not target.core.dsp:
+    if not target.core.dsp or target.core.mve:
         return None
     packed = pack_conv(shape, quantization, weights, bias)
     if packed is None:

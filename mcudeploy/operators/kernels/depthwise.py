@@ -166,13 +166,13 @@ def depthwise_implementations(
     """DEPTHWISE_CONV_2D, weights (1, k_h, k_w, out_c), from the fastest to the least scratch.
 
     One input channel makes it a plain convolution, computed as such. Empty when no kernel of ours
-    serves the layer on this core: no DSP, dilation in width, or multipliers out of range.
+    serves the layer on this core: Helium, few channels without DSP, or multipliers out of range.
     """
     if shape.in_c == 1:
         transposed = np.ascontiguousarray(weights.transpose(3, 1, 2, 0))
         plain = conv_implementation(shape, quantization, transposed, bias, target)
         return () if plain is None else (plain,)
-    if not target.core.dsp:
+    if target.core.mve:
         return ()
     flat = weights.reshape(-1, shape.out_c).T.astype(np.int64)
     found = pack_requantization(quantization, flat, bias)
@@ -181,12 +181,12 @@ def depthwise_implementations(
     kept, constants = found
     by_plane = _parts(kept, constants)
     made = []
-    if shape.dilation_w == 1:
+    if shape.dilation_w == 1 and target.core.dsp:
         made = [_with_strip(shape, quantization, by_plane, rows) for rows in _strips(shape)]
     if shape.depth_multiplier == 1 and shape.in_c >= 4 and shape.k_h <= _MOST_ROWS:
         centred = constants.copy()
         centred[:, 0] += quantization.input_zero_point * kept.sum(axis=1)
-        made.append(_by_pixels(shape, quantization, _parts(kept.T, centred)))
+        made.append(_by_pixels(shape, quantization, _parts(kept.T, centred), target))
     return _undominated(sorted(made, key=lambda one: one.instructions or 0.0))
 
 
@@ -227,7 +227,10 @@ def pixels_max_distance(shape: ConvShape) -> int:
 
 
 def _by_pixels(
-    shape: ConvShape, quantization: ConvQuantization, constants: tuple[Constant, ...]
+    shape: ConvShape,
+    quantization: ConvQuantization,
+    constants: tuple[Constant, ...],
+    target: Target,
 ) -> Implementation:
     clamp = quantization.activation_min > -128 or quantization.activation_max < 127
     return Implementation(
@@ -238,7 +241,9 @@ def _by_pixels(
         overlaps=(OverlapRule(input=0, max_distance=pixels_max_distance(shape)),),
         sources=("kernels/depthwise_pixels_s8.c",),
         headers=("depthwise_pixels_s8.h",),
-        instructions=depthwise_pixels_instructions(shape, _exact_channels(constants[1])),
+        instructions=depthwise_pixels_instructions(shape, _exact_channels(constants[1]))
+        if target.core.dsp
+        else None,
         rows=RowForm(convolution_window(shape)),
         reason="pixel by pixel, without scratch",
     )

@@ -114,7 +114,7 @@ def add_implementation(
     count: int, quantization: AddQuantization, target: Target, *, subtract: bool = False
 ) -> Implementation | None:
     """ADD (SUB) of two maps of `count` elements; None when no factors give TFLite's table."""
-    factors = find_add_factors(quantization, subtract=subtract) if target.core.dsp else None
+    factors = None if target.core.mve else find_add_factors(quantization, subtract=subtract)
     if factors is None:
         return None
     return Implementation(
@@ -129,7 +129,7 @@ def add_implementation(
         overlaps=(OverlapRule(input=0, max_distance=0), OverlapRule(input=1, max_distance=0)),
         sources=("kernels/add_s8.c",),
         headers=("add_s8.h",),
-        instructions=6.5 * count + 40,
+        instructions=7.75 * count + 40 if target.core.dsp else None,
         reason="two multiplies and one saturation, proven over all pairs of inputs",
     )
 
@@ -152,7 +152,7 @@ def mul_implementation(
         high=q.activation_max,
     )
     fast, exact = find_fast(known, shift=_MUL_SHIFT), find_exact(known)
-    if not target.core.dsp or (fast is None and exact is None):
+    if target.core.mve or (fast is None and exact is None):
         return None
     values = {"start": 0, "fast": int(fast is not None)}
     if fast is not None:

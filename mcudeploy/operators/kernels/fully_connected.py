@@ -37,7 +37,7 @@ def fully_connected_implementation(
     target: Target,
 ) -> Implementation | None:
     """FULLY_CONNECTED, weights (out_c, in_c); None when this kernel cannot serve the layer."""
-    if not target.core.dsp or quantization.weights_zero_point:
+    if not target.core.dsp or target.core.mve or quantization.weights_zero_point:
         return None
     found = _requantizations(shape, quantization, weights.astype(np.int64), bias)
     if found is None:

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from mcudeploy.operators.base import Implementation, OverlapRule, RowForm, RowWindow, Target
-from mcudeploy.operators.kernels.cost import pool_instructions
+from mcudeploy.operators.kernels.cost import mean_instructions, pool_instructions
 from mcudeploy.operators.shapes import MeanQuantization, MeanShape, PoolShape, quantize_multiplier
 
 _POOL_CALL = """
@@ -82,8 +82,8 @@ def pool_implementation(
     activation_max: int,
     target: Target,
 ) -> Implementation | None:
-    """AVERAGE_POOL_2D or MAX_POOL_2D; None on cores without DSP instructions."""
-    if not target.core.dsp:
+    """AVERAGE_POOL_2D or MAX_POOL_2D; None on cores with Helium."""
+    if target.core.mve:
         return None
     return Implementation(
         kernel=f"mcud_{kind}_pool_s8",
@@ -93,7 +93,7 @@ def pool_implementation(
         rows=RowForm((RowWindow(0, shape.k_h, shape.stride_h, pad=shape.pad_top),)),
         sources=("kernels/pool_s8.c",),
         headers=("pool_s8.h",),
-        instructions=pool_instructions(kind, shape),
+        instructions=pool_instructions(kind, shape) if target.core.dsp else None,
         reason="four channels at a time",
     )
 
@@ -151,8 +151,8 @@ def mean_quantization(
 def mean_implementation(
     shape: MeanShape, quantization: MeanQuantization, target: Target
 ) -> Implementation | None:
-    """MEAN over height and width; None on cores without DSP instructions."""
-    if not target.core.dsp:
+    """MEAN over height and width; None on cores with Helium."""
+    if target.core.mve:
         return None
     return Implementation(
         kernel="mcud_mean_s8",
@@ -161,6 +161,6 @@ def mean_implementation(
         overlaps=(OverlapRule(input=0, max_distance=-shape.channels),),
         sources=("kernels/pool_s8.c",),
         headers=("pool_s8.h",),
-        instructions=-(-shape.channels // 4) * (200 + 5.1 * shape.in_h * shape.in_w) + 60,
+        instructions=mean_instructions(shape) if target.core.dsp else None,
         reason="four channels at a time",
     )
