@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mcudeploy.board import Board, MemoryRegion, find_board, parse_bytes
 from mcudeploy.budget import RUNTIME_RAM_BYTES, STACK_RESERVE_BYTES, FitReport, budget
 from mcudeploy.budget_float import float_budget
+from mcudeploy.deployment_stream import StreamMode, budget_bytes, streamed_plan
 from mcudeploy.errors import InputError, PlanError
 from mcudeploy.frontend.keras import ModelKind, detect
 from mcudeploy.frontend.tflite import read_tflite
@@ -19,7 +20,7 @@ from mcudeploy.graph.passes import run_passes
 from mcudeploy.memory.checker import check_plan
 from mcudeploy.memory.plan import Plan
 from mcudeploy.memory.planner import PlanOptions, make_plan
-from mcudeploy.operators.base import Target
+from mcudeploy.operators.base import Implementation, Target
 from mcudeploy.operators.support import candidates, check_operators
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ class Options:
     flash: str | int | None = None
     use_external: bool = False
     overlap: bool = True
+    stream: StreamMode = "auto"
+    ram_budget: str | int | None = None
+    row_fed: bool = False
     dtype: Literal["int8", "float32"] = "int8"
     weights_in: Literal["flash", "ram"] = "flash"
 
@@ -166,6 +170,32 @@ def deploy_plan(
     return plan_model(loaded, path.name, chosen, options)
 
 
+def _int8_plan(
+    graph: Graph,
+    choices: Sequence[Sequence[Implementation]],
+    board: Board,
+    target: Target,
+    options: Options,
+) -> Plan:
+    """The unstreamed plan, and from it the streamed one where that is asked for or needed."""
+    how = PlanOptions(
+        reserve_bytes=STACK_RESERVE_BYTES + RUNTIME_RAM_BYTES,
+        use_external=options.use_external,
+        overlap=options.overlap,
+    )
+    plan = make_plan(graph, choices, board, options=how)
+    place = {id(operator): number for number, operator in enumerate(graph.operators)}
+    return streamed_plan(
+        plan,
+        [choices[place[id(operator)]] for operator in plan.graph.operators],
+        target,
+        how,
+        mode=options.stream,
+        budget=budget_bytes(options.ram_budget),
+        row_fed=options.row_fed,
+    )
+
+
 def plan_model(loaded: LoadedModel, name: str, board: Board, options: Options) -> Deployment:
     """The part of `deploy_plan` after loading; `name` is the model's file name."""
     graph = run_passes(read_tflite(loaded.model, name), options.disabled_passes)
@@ -178,16 +208,7 @@ def plan_model(loaded: LoadedModel, name: str, board: Board, options: Options) -
             graph, choices, board, name=name, weights_in=options.weights_in, notes=loaded.notes
         )
     else:
-        plan = make_plan(
-            graph,
-            choices,
-            board,
-            options=PlanOptions(
-                reserve_bytes=STACK_RESERVE_BYTES + RUNTIME_RAM_BYTES,
-                use_external=options.use_external,
-                overlap=options.overlap,
-            ),
-        )
+        plan = _int8_plan(graph, choices, board, target, options)
         report = budget(plan, target, model=name, notes=loaded.notes)
     faults = check_plan(plan)
     if faults:

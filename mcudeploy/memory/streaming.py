@@ -344,9 +344,9 @@ class _Watch:
         return self._result(rings, live, writes, written, len(events))
 
     def _rows_of(self, output: int) -> int:
-        """Rows of an output that are written so far."""
-        stage = self.segment.stages[self.source[output]]
-        made = self.made[self.source[output]]
+        """Rows of an output's buffer that are written so far, by whoever is first to."""
+        maker = self.maker[output]
+        stage, made = self.segment.stages[maker], self.made[maker]
         return int(made == stage.rows) if stage.accumulates else made
 
     def _result(
