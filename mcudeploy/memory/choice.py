@@ -134,6 +134,11 @@ def choose(
     live = _live_without(graph)
     best = trial.pack(leanest, effort)
     leanest, best = _calm(trial, costs, (leanest, best), dying, live, effort)
+    if not best.packing.optimal:
+        # Fewer live bytes may be harder to pack, and views tie buffers together.
+        fastest = trial.pack([0] * len(candidates), QUICK)
+        if fastest.packing.height < best.packing.height:
+            return fastest
     target = best.packing.height
     wanted = [
         next(

@@ -11,7 +11,7 @@ Where a capacity is given, it takes the place of the bound: any packing within i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mcudeploy.memory.bounds import drift_bound, live_bytes_bound
 from mcudeploy.memory.geometry import Geometry, make_geometry
@@ -58,6 +58,11 @@ def pack(problem: Problem, effort: Effort = NORMAL) -> Packing:
         dived = dive(geometry, target)
         if dived is not None and geometry.height(dived) < height:
             height, offsets, method = geometry.height(dived), dived, "narrowed ranges"
+    if height > target and problem.allowances:
+        # First fit is not monotone: what may not overlap is sometimes packed lower.
+        strict = best_of_orders(without_overlap(geometry), target)
+        if strict[0] < height:
+            height, offsets, method, order = strict
     if height > target:
         rounds = effort.placements // len(geometry.items) + 1
         searched, found = local_search(geometry, order, target, rounds)
@@ -66,6 +71,13 @@ def pack(problem: Problem, effort: Effort = NORMAL) -> Packing:
     if height > target and effort.attempts:
         height, offsets, bound, method = _exact(geometry, (height, offsets, bound, method), effort)
     return Packing(geometry.offsets_of_buffers(offsets), height, bound, method)
+
+
+def without_overlap(geometry: Geometry) -> Geometry:
+    """The same items with no allowance but those that views need."""
+    of = geometry.item_of
+    allowances = tuple(a for a in geometry.problem.allowances if of[a.first] == of[a.second])
+    return make_geometry(replace(geometry.problem, allowances=allowances))
 
 
 def _exact(
