@@ -8,12 +8,14 @@ PYTEST ?=
 # The tests run on as many processes as there are cores, at most four: each may hold a TensorFlow.
 WORKERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); [ $$n -gt 4 ] && n=4; echo $$n)
 
-.PHONY: help setup demo test pytest lint format bench nightly wheel clean
+.PHONY: help setup demo test pytest lint format bench nightly fuzz docs wheel clean
 
 help:
 	@echo "make demo     train LeNet, deploy it on the STM32F469, prove it on an emulator"
 	@echo "make test     lint and every test that takes no hours"
 	@echo "make nightly  the long tests too"
+	@echo "make fuzz     ten minutes of fuzzing: model files, boards, frames (MINUTES=60 for more)"
+	@echo "make docs     the documentation as a site in out/site"
 	@echo "make lint     ruff and mypy"
 	@echo "make bench    the table of figures beside the peers'"
 	@echo "make setup    what the others do first: packages, virtual environment, CMSIS-NN"
@@ -50,6 +52,13 @@ format: setup
 
 bench: setup
 	$(PYTHON_IN_VENV) benchmarks/run.py
+
+fuzz: setup
+	fuzz/run.sh
+
+docs: setup
+	$(PYTHON_IN_VENV) -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	$(PYTHON_IN_VENV) -m mkdocs build --strict --site-dir $(OUT)/site
 
 wheel: setup
 	$(PYTHON_IN_VENV) -m pip wheel --quiet --no-deps --wheel-dir dist .
