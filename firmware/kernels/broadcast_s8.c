@@ -132,22 +132,6 @@ static int32_t headroom(int32_t x)
 }
 
 /*
- * 1 / (1 + x / 2^31) with 31 fraction bits for 0 <= x < 2^31: three Newton-Raphson steps from
- * 48/17 - 32/17 d, with 2 integer bits, where d = (1 + x) / 2.
- */
-static int32_t reciprocal_of_one_plus(int32_t x)
-{
-    const int32_t half = (int32_t)(((int64_t)x + INT32_MAX + 1) / 2);
-    int32_t estimate = 1515870810 + mcud_high_multiply(half, -1010580540);
-
-    for (int32_t i = 0; i < 3; i++) {
-        const int32_t error = (1 << 29) - mcud_high_multiply(half, estimate);
-        estimate += mcud_high_multiply(estimate, error) * 4;
-    }
-    return estimate > INT32_MAX / 2 ? INT32_MAX : estimate * 2;
-}
-
-/*
  * x / 2^exponent for 0 <= exponent < 64. From 32 on the reference's rounding has a mask of all
  * ones and shifts by the exponent's low five bits: that is what this gives, odd as it is.
  */
@@ -170,7 +154,7 @@ static int8_t quotient(const mcud_binary_s8_t *q, int32_t a, int32_t b)
     }
     const int32_t normal = headroom(b) + 1;
     const uint32_t fraction = ((uint32_t)b << normal) - 0x80000000u;
-    const int32_t inverse = reciprocal_of_one_plus((int32_t)fraction);
+    const int32_t inverse = mcud_reciprocal_of_one_plus((int32_t)fraction);
     const int32_t room = headroom(a);
     const int32_t unscaled = mcud_high_multiply(a * (1 << (room < 31 ? room : 30)), inverse);
     const int32_t shift = q->out_shift - (31 - normal) - room;

@@ -35,6 +35,22 @@ static inline int32_t mcud_multiply(int32_t x, int32_t multiplier, int32_t shift
     return mcud_divide_by_power(mcud_high_multiply(shifted, multiplier), left - shift);
 }
 
+/*
+ * 1 / (1 + x / 2^31) with 31 fraction bits for 0 <= x < 2^31: three Newton-Raphson steps from
+ * 48/17 - 32/17 d, with 2 integer bits, where d = (1 + x) / 2.
+ */
+static inline int32_t mcud_reciprocal_of_one_plus(int32_t x)
+{
+    const int32_t half = (int32_t)(((int64_t)x + INT32_MAX + 1) / 2);
+    int32_t estimate = 1515870810 + mcud_high_multiply(half, -1010580540);
+
+    for (int32_t i = 0; i < 3; i++) {
+        const int32_t error = (1 << 29) - mcud_high_multiply(half, estimate);
+        estimate += mcud_high_multiply(estimate, error) * 4;
+    }
+    return estimate > INT32_MAX / 2 ? INT32_MAX : estimate * 2;
+}
+
 /* x + y as a 32-bit register adds. */
 static inline int32_t mcud_wrapping_add(int32_t x, int32_t y)
 {
