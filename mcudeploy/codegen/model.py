@@ -86,6 +86,7 @@ def state_symbol(prefix: str, region: str) -> str:
 
 
 def _context(source: ModelSource) -> dict[str, Any]:
+    streams = [segment_context(source.plan, s, *_resolvers(source)) for s in source.plan.streams]
     plan, prefix = source.plan, source.prefix
     graph = plan.graph
     arrays, labels = share_constants(plan.implementations)
@@ -117,7 +118,8 @@ def _context(source: ModelSource) -> dict[str, Any]:
         "steps": [
             _step(source, position, names[position]) for position in range(len(graph.operators))
         ],
-        "streams": [segment_context(plan, s, *_resolvers(source)) for s in plan.streams],
+        "streams": streams,
+        "fed": next((stream for stream in streams if stream["fed"]), None),
         "arrays": [_array(array, prefix) for array in arrays],
         "bytes": sum(array.constant.bytes for array in arrays),
     }
@@ -235,6 +237,7 @@ def _step(source: ModelSource, position: int, names: dict[str, str]) -> dict[str
         "body": body,
         "streamed": stream is not None,
         "starts": stream is not None and stream.segment.first == position,
+        "fed": stream is not None and stream.segment.fed,
         "outputs": [
             {"pointer": _pointer(source, i), "bytes": graph.tensors[i].bytes}
             for i in operator.outputs
