@@ -49,12 +49,23 @@ int main(int count, char **arguments)
     {
         memset(model_arena_sram, 0xA5, MODEL_ARENA_SRAM_BYTES);
         if (!keep_state) model_reset();
+#ifdef MODEL_INPUT_ROWS
+        if (fread(buffer, 1, model_inputs[0].bytes, stdin) != model_inputs[0].bytes) return 0;
+        uint32_t fed = 0, group = 1;
+        for (int done = 0; !done; fed += group, group = group * 5 % 7)
+        {
+            uint32_t rows = group < MODEL_INPUT_ROWS - fed ? group : MODEL_INPUT_ROWS - fed;
+            done = model_feed_rows_observed(buffer + fed * MODEL_INPUT_ROW_BYTES, rows, show);
+            if (rows < group && !done) return 1;
+        }
+#else
         for (int i = 0; i < MODEL_INPUT_COUNT; i++)
         {
             if (fread(buffer, 1, model_inputs[i].bytes, stdin) != model_inputs[i].bytes) return 0;
             memcpy(model_inputs[i].data, buffer, model_inputs[i].bytes);
         }
         model_invoke_observed(show);
+#endif
         for (uint32_t i = 0; i < MODEL_OUTPUT_COUNT; i++)
         {
             show(0x80000000u | i, model_outputs[i].data, model_outputs[i].bytes);
