@@ -7,7 +7,9 @@
  * An observed run collects a row for each operator (CRC-32 of its output, cycles) in the answer that
  * is to be sent. When the answer is full, or the operator comes that the host wants to see, the run
  * pauses inside the observer: the answer goes out and requests are served from there until CONTINUE.
- * So the memory that this takes does not grow with the model. The observer reads the cycle counter
+ * So the memory that this takes does not grow with the model, but for parts that are streamed: their
+ * operators' outputs come row by row in turn, and each has its row in a table until all have ended.
+ * A network that is fed by rows pauses for each row of its input. The observer reads the cycle counter
  * as its first act and as its last; what lies between is not counted.
  */
 #include "link.h"
@@ -28,13 +30,15 @@
 #define RUN_REQUEST_BYTES 5u /* flags, rows an answer, operator to stop at (16 bits), its output */
 #define RUN_DONE 0u
 #define RUN_FULL 1u    /* more rows follow */
-#define RUN_STOPPED 2u /* at the wanted operator */
+#define RUN_STOPPED 2u /* at the wanted operator, or at a piece of it */
+#define RUN_HUNGRY 3u  /* the next row of the input is wanted */
 #define RUN_HEAD_BYTES 8u
 #define ROW_BYTES 8u
 #define ROWS_MAX ((FRAME_PAYLOAD_MAX - RUN_HEAD_BYTES) / ROW_BYTES)
 
 #define INFO_PAUSED 1u
 #define INFO_STATEFUL 2u
+#define INFO_ROW_FED 4u
 #define NAME_BYTES_MAX 64u
 
 #define CALIBRATION 0xFFFFFFFFu /* operator index that only measures the observer itself */
@@ -62,6 +66,7 @@ static struct
     const uint8_t *shown;
     uint32_t shown_bytes;
     uint8_t paused;
+    uint8_t hungry;
 } run;
 
 /* --- bytes ------------------------------------------------------------------------------------ */
@@ -196,8 +201,90 @@ static void end_row(void)
     }
 }
 
+static void stop_at(const void *output, uint32_t bytes)
+{
+    run.shown = output;
+    run.shown_bytes = bytes;
+    pause_run(RUN_STOPPED);
+    run.shown_bytes = 0;
+}
+
+#ifdef MODEL_STREAM_COUNT
+
+/* The operators of the streamed part in work; `stream` is NULL between such parts. */
+static struct
+{
+    uint32_t crc;
+    uint32_t cycles;
+} streamed[MODEL_STREAM_OPERATORS];
+static const model_stream_t *stream;
+
+/* The rows of a part that has ended. */
+static void end_stream(void)
+{
+    for (uint32_t i = 0; stream != NULL && stream->first + i < stream->end; i++)
+    {
+        run.crc = streamed[i].crc;
+        run.cycles = streamed[i].cycles;
+        run.output = 1;
+        end_row();
+    }
+    stream = NULL;
+}
+
+/* Takes a row of a streamed operator's output; 0 for an operator that is not streamed. */
+static int take_streamed(uint32_t operator_index, const void *output, uint32_t bytes, uint32_t cycles)
+{
+    if (stream == NULL || operator_index < stream->first || operator_index >= stream->end)
+    {
+        end_stream();
+        for (uint32_t i = 0; i < MODEL_STREAM_COUNT; i++)
+        {
+            if (operator_index >= model_streams[i].first && operator_index < model_streams[i].end)
+            {
+                end_row();
+                memset(streamed, 0, sizeof streamed);
+                stream = &model_streams[i];
+            }
+        }
+        if (stream == NULL)
+        {
+            return 0;
+        }
+    }
+    const uint32_t i = operator_index - stream->first;
+    streamed[i].crc = crc32_update(streamed[i].crc, output, bytes);
+    streamed[i].cycles += cycles;
+    if (operator_index == run.stop_operator && run.stop_output == 0)
+    {
+        stop_at(output, bytes);
+    }
+    return 1;
+}
+
+#else
+
+static void end_stream(void)
+{
+}
+
+static int take_streamed(uint32_t operator_index, const void *output, uint32_t bytes, uint32_t cycles)
+{
+    (void)operator_index;
+    (void)output;
+    (void)bytes;
+    (void)cycles;
+    return 0;
+}
+
+#endif
+
 static void take_output(uint32_t operator_index, const void *output, uint32_t bytes, uint32_t cycles)
 {
+    if (take_streamed(operator_index, output, bytes, cycles))
+    {
+        return;
+    }
     if (operator_index != run.operator_index)
     {
         end_row();
@@ -209,10 +296,7 @@ static void take_output(uint32_t operator_index, const void *output, uint32_t by
     run.crc = crc32_update(run.crc, output, bytes);
     if (operator_index == run.stop_operator && run.output == run.stop_output)
     {
-        run.shown = output;
-        run.shown_bytes = bytes;
-        pause_run(RUN_STOPPED);
-        run.shown_bytes = 0;
+        stop_at(output, bytes);
     }
     run.output++;
 }
@@ -233,6 +317,39 @@ static void observe(uint32_t operator_index, const void *output, uint32_t bytes)
     run.mark = cycle_counter_read();
 }
 
+#ifdef MODEL_INPUT_ROWS
+
+/* Waits until the host has written the next row where it is to lie. */
+static void await_row(void)
+{
+    run.hungry = 1;
+    pause_run(RUN_HUNGRY);
+    run.hungry = 0;
+}
+
+static void run_network(model_observer_t observer)
+{
+    do
+    {
+        await_row();
+        run.mark = cycle_counter_read();
+    } while (!model_feed_rows_observed(model_input_row(), 1, observer));
+}
+
+static void feed_row(void)
+{
+    (void)model_feed_rows(model_input_row(), 1);
+}
+
+#else
+
+static void run_network(model_observer_t observer)
+{
+    model_invoke_observed(observer);
+}
+
+#endif
+
 static void run_observed(void)
 {
     volatile model_observer_t observer = observe;
@@ -243,7 +360,8 @@ static void run_observed(void)
     run.rows = 0;
     observer(CALIBRATION, NULL, 0);
     observer(CALIBRATION, NULL, 0); /* from the end of the first to the start of this */
-    model_invoke_observed(observer);
+    run_network(observer);
+    end_stream();
     end_row();
     send_rows(RUN_DONE, 0);
 }
@@ -269,7 +387,17 @@ static void run_plain(void)
 
     run.first_row = 0;
     run.rows = 0;
+#ifdef MODEL_INPUT_ROWS
+    uint32_t cycles = 0;
+    for (uint32_t row = 0; row < MODEL_INPUT_ROWS; row++)
+    {
+        await_row();
+        cycles += measure(feed_row) - overhead;
+    }
+    send_rows(RUN_DONE, cycles);
+#else
     send_rows(RUN_DONE, measure(model_invoke) - overhead);
+#endif
 }
 
 /* --- requests --------------------------------------------------------------------------------- */
@@ -280,6 +408,9 @@ static void answer_info(void)
 
     *out++ = LINK_PROTOCOL;
     *out++ = (uint8_t)((run.paused ? INFO_PAUSED : 0u) | (MODEL_STATEFUL ? INFO_STATEFUL : 0u));
+#ifdef MODEL_INPUT_ROWS
+    out[-1] |= INFO_ROW_FED;
+#endif
     *out++ = (uint8_t)device->selftest;
     *out++ = (uint8_t)device->clock.source;
     *out++ = (uint8_t)device->counter;
@@ -338,11 +469,18 @@ static uint8_t take_input(const uint8_t *payload, uint32_t bytes)
     {
         return LINK_ERROR_ARGUMENT;
     }
-    if (run.paused)
+#ifdef MODEL_INPUT_ROWS
+    uint8_t *const to = model_input_row();
+    const uint32_t room = run.hungry ? MODEL_INPUT_ROW_BYTES : 0;
+#else
+    uint8_t *const to = tensor->data;
+    const uint32_t room = run.paused ? 0 : tensor->bytes;
+#endif
+    if (get32(payload + 1) + bytes - 5u > room)
     {
         return LINK_ERROR_STATE;
     }
-    memcpy((uint8_t *)tensor->data + get32(payload + 1), payload + 5, bytes - 5u);
+    memcpy(to + get32(payload + 1), payload + 5, bytes - 5u);
     send_answer(0);
     return 0;
 }

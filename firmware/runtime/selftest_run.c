@@ -23,7 +23,31 @@ static uint32_t draw(uint32_t state, uint8_t *bytes, uint32_t count)
     return state;
 }
 
-selftest_result_t selftest_run(void)
+#ifdef MODEL_INPUT_ROWS
+
+static void run_network(void)
+{
+    const uint8_t *const stored = model_selftest_inputs[0];
+    uint32_t state = MODEL_SELFTEST_SEED;
+
+    for (uint32_t row = 0; row < MODEL_INPUT_ROWS; row++)
+    {
+        uint8_t *const to = model_input_row();
+        if (stored != NULL)
+        {
+            memcpy(to, stored + row * MODEL_INPUT_ROW_BYTES, MODEL_INPUT_ROW_BYTES);
+        }
+        else
+        {
+            state = draw(state, to, MODEL_INPUT_ROW_BYTES);
+        }
+        (void)model_feed_rows(to, 1);
+    }
+}
+
+#else
+
+static void run_network(void)
 {
     uint32_t state = MODEL_SELFTEST_SEED;
 
@@ -39,6 +63,13 @@ selftest_result_t selftest_run(void)
         }
     }
     model_invoke();
+}
+
+#endif
+
+selftest_result_t selftest_run(void)
+{
+    run_network();
     for (uint32_t i = 0; i < MODEL_OUTPUT_COUNT; i++)
     {
         if (crc32_update(0, model_outputs[i].data, model_outputs[i].bytes) != model_selftest_output_crcs[i])

@@ -46,6 +46,8 @@ class FirmwareInfo:
     clock_configured: bool
     counter: Literal["none", "dwt", "systick"]
     stateful: bool
+    row_fed: bool
+    """The input comes row by row while the network runs."""
     operators: int
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]

@@ -19,10 +19,10 @@ from mcudeploy.emulator.base import FirmwareInfo, Inference, TensorInfo
 from mcudeploy.emulator.link import PROTOCOL, ROWS_MAX, Link, Request
 from mcudeploy.errors import EmulationError, InputError, LinkError
 
-_DONE, _FULL, _STOPPED = 0, 1, 2
+_DONE, _FULL, _STOPPED, _HUNGRY = 0, 1, 2, 3
 _OBSERVED = 1
 _NEVER = 0xFFFF
-_PAUSED, _STATEFUL = 1, 2
+_PAUSED, _STATEFUL, _ROW_FED = 1, 2, 4
 _DTYPES = ("int8", "uint8", "int16", "int32", "float32")
 _SELFTEST: tuple[Literal["absent", "passed", "failed"], ...] = ("absent", "passed", "failed")
 _COUNTER: tuple[Literal["none", "dwt", "systick"], ...] = ("none", "dwt", "systick")
@@ -52,6 +52,8 @@ class LinkSession:
         self._scale = scale(self._info)
         self._unobserved: int | None = None
         self._history: list[tuple[bytes, ...]] = []
+        self._rows: list[bytes] = []
+        self._hungry = False
 
     def _connect(self) -> FirmwareInfo:
         answer = self.link.request(Request.INFO)
@@ -71,6 +73,7 @@ class LinkSession:
             clock_configured=bool(answer[3]),
             counter=_COUNTER[answer[4]],
             stateful=bool(answer[1] & _STATEFUL),
+            row_fed=bool(answer[1] & _ROW_FED),
             operators=operators,
             inputs=tuple(self._tensor(0, i) for i in range(answer[5])),
             outputs=tuple(self._tensor(1, i) for i in range(answer[6])),
@@ -136,17 +139,41 @@ class LinkSession:
             total = sum(counts) + (self._unobserved or 0)
         else:
             rows, counts = [], ()
-            answer = self.link.request(Request.RUN, bytes([0, ROWS_MAX, 0, 0, 0]))
+            answer = self._run_plain()
             total = struct.unpack_from("<I", answer, 4)[0] * self._scale
         return Inference(self._outputs(), tuple(crc for crc, _ in rows), total, counts)
 
     def _send_inputs(self, blocks: tuple[bytes, ...]) -> None:
+        if self._info.row_fed:
+            rows = self._info.inputs[0].shape[1]
+            size = len(blocks[0]) // rows
+            self._rows = [blocks[0][size * row : size * (row + 1)] for row in range(rows)]
+            return
         for index, block in enumerate(blocks):
-            offset = 0
-            while offset < len(block):
-                piece = block[offset : offset + self.link.piece_bytes]
-                self.link.request(Request.INPUT, struct.pack("<BI", index, offset) + piece)
-                offset += len(piece)
+            self._send_input(index, block)
+
+    def _send_input(self, index: int, block: bytes) -> None:
+        offset = 0
+        while offset < len(block):
+            piece = block[offset : offset + self.link.piece_bytes]
+            self.link.request(Request.INPUT, struct.pack("<BI", index, offset) + piece)
+            offset += len(piece)
+
+    def _go_on(self) -> bytes:
+        """Continue a paused run, with the next row of the input if it waits for one."""
+        if self._hungry:
+            self._send_input(0, self._rows.pop(0))
+        return self._state_of(self.link.request(Request.CONTINUE))
+
+    def _state_of(self, answer: bytes) -> bytes:
+        self._hungry = answer[0] == _HUNGRY
+        return answer
+
+    def _run_plain(self) -> bytes:
+        answer = self._state_of(self.link.request(Request.RUN, bytes([0, ROWS_MAX, 0, 0, 0])))
+        while answer[0] != _DONE:
+            answer = self._go_on()
+        return answer
 
     def _outputs(self) -> tuple[bytes, ...]:
         return tuple(
@@ -164,7 +191,7 @@ class LinkSession:
     def _start_observed(self, stop_operator: int, stop_output: int) -> tuple[int, bytes]:
         rows = max(1, min(ROWS_MAX, self.link.piece_bytes // 8))
         request = struct.pack("<BBHB", _OBSERVED, rows, stop_operator, stop_output)
-        answer = self.link.request(Request.RUN, request)
+        answer = self._state_of(self.link.request(Request.RUN, request))
         return answer[0], answer
 
     def _observed_rows(self) -> list[tuple[int, int]]:
@@ -175,7 +202,7 @@ class LinkSession:
             rows += struct.iter_unpack("<II", answer[8:])
             if state == _DONE:
                 break
-            answer = self.link.request(Request.CONTINUE)
+            answer = self._go_on()
             state = answer[0]
         if len(rows) != self._info.operators:
             raise LinkError(
@@ -195,14 +222,16 @@ class LinkSession:
         self._replay(before)
         self._send_inputs(last)
         state, answer = self._start_observed(operator, output)
-        while state == _FULL:
-            answer = self.link.request(Request.CONTINUE)
+        pieces = []  # one, or each row of a streamed operator
+        while state != _DONE:
+            if state == _STOPPED:
+                size = struct.unpack_from("<I", answer, 4)[0]
+                pieces.append(self._fetch(Request.INTERMEDIATE, b"", size))
+            answer = self._go_on()
             state = answer[0]
-        if state != _STOPPED:
+        if not pieces:
             raise InputError(f"operator {operator} has no output {output}")
-        data = self._fetch(Request.INTERMEDIATE, b"", struct.unpack_from("<I", answer, 4)[0])
-        self._continue_to_end()
-        return data
+        return b"".join(pieces)
 
     def _replay(self, inputs: Sequence[tuple[bytes, ...]]) -> None:
         """Bring the model's state to where it is after `inputs`."""
@@ -210,7 +239,7 @@ class LinkSession:
             self.link.request(Request.RESET)
             for blocks in inputs:
                 self._send_inputs(blocks)
-                self.link.request(Request.RUN, bytes([0, ROWS_MAX, 0, 0, 0]))
+                self._run_plain()
 
     def reset(self) -> None:
         self.link.request(Request.RESET)
