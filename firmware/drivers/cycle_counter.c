@@ -18,7 +18,7 @@
 #define SYST_CVR 0xE000E018u
 #define SYST_MAX 0x00FFFFFFu
 
-/* Times that SysTick has wrapped, since it was started. */
+/* Times that SysTick has wrapped since the restart. */
 volatile uint32_t cycle_counter_wraps;
 
 static cycle_counter_kind_t kind;
@@ -54,12 +54,23 @@ cycle_counter_kind_t cycle_counter_start(void)
     if (!dwt_counts())
     {
         kind = CYCLE_COUNTER_SYSTICK;
-        cycle_counter_wraps = 0;
         REGISTER(SYST_RVR) = SYST_MAX;
         REGISTER(SYST_CVR) = 0;
         REGISTER(SYST_CSR) = SYST_CSR_ENABLE_INTERRUPT_CORE_CLOCK;
     }
     return kind;
+}
+
+__attribute__((noinline)) void cycle_counter_restart(void)
+{
+    if (kind == CYCLE_COUNTER_DWT)
+    {
+        REGISTER(DWT_CYCCNT) = 0;
+        return;
+    }
+    REGISTER(SYST_CVR) = 0;
+    __asm volatile("dsb\n isb" ::: "memory"); /* an interrupt that was pending comes here */
+    cycle_counter_wraps = 0;
 }
 
 static uint32_t systick_read(void)

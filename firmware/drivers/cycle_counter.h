@@ -16,7 +16,10 @@ typedef enum
 
 cycle_counter_kind_t cycle_counter_start(void);
 
-/* Wraps at 2^32; the difference of two reads is right for up to 2^32 - 1 cycles. */
+/* Counts from zero again. SysTick's interrupt then comes only in what takes longer than 2^24 cycles. */
+void cycle_counter_restart(void);
+
+/* Cycles since the restart, up to 2^32 - 1. */
 uint32_t cycle_counter_read(void);
 
 #endif

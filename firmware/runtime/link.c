@@ -10,7 +10,7 @@
  * So the memory that this takes does not grow with the model, but for parts that are streamed: their
  * operators' outputs come row by row in turn, and each has its row in a table until all have ended.
  * A network that is fed by rows pauses for each row of its input. The observer reads the cycle counter
- * as its first act and as its last; what lies between is not counted.
+ * as its first act and restarts it as its last; what lies between is not counted.
  */
 #include "link.h"
 
@@ -61,8 +61,7 @@ static struct
     uint32_t cycles;
     uint32_t first_row; /* operator of the first row in the answer */
     uint32_t rows;
-    uint32_t mark;     /* counter when the observer last ended */
-    uint32_t overhead; /* cycles from one read of the counter to the next that are the observer's */
+    uint32_t overhead; /* cycles from the counter's restart to its next read that are the observer's */
     const uint8_t *shown;
     uint32_t shown_bytes;
     uint8_t paused;
@@ -304,7 +303,7 @@ static void take_output(uint32_t operator_index, const void *output, uint32_t by
 /* A model_observer_t. */
 static void observe(uint32_t operator_index, const void *output, uint32_t bytes)
 {
-    const uint32_t spent = cycle_counter_read() - run.mark;
+    const uint32_t spent = cycle_counter_read();
 
     if (operator_index == CALIBRATION)
     {
@@ -314,7 +313,7 @@ static void observe(uint32_t operator_index, const void *output, uint32_t bytes)
     {
         take_output(operator_index, output, bytes, spent > run.overhead ? spent - run.overhead : 0);
     }
-    run.mark = cycle_counter_read();
+    cycle_counter_restart();
 }
 
 #ifdef MODEL_INPUT_ROWS
@@ -366,7 +365,7 @@ static void run_observed(void)
     send_rows(RUN_DONE, 0);
 }
 
-/* A function of one instruction: what is measured around it is the measuring, and that. */
+/* A function of one instruction, its return: what is measured around it is the measuring. */
 __attribute__((naked, noinline)) static void nothing(void)
 {
     __asm volatile("bx lr");
@@ -374,16 +373,15 @@ __attribute__((naked, noinline)) static void nothing(void)
 
 __attribute__((noinline)) static uint32_t measure(void (*function)(void))
 {
-    const uint32_t start = cycle_counter_read();
-
+    cycle_counter_restart();
     function();
-    return cycle_counter_read() - start;
+    return cycle_counter_read();
 }
 
-/* The answer holds the cycles from model_invoke's first instruction to its last, both counted. */
+/* The answer holds the cycles of model_invoke beyond those of a function that only returns. */
 static void run_plain(void)
 {
-    const uint32_t overhead = measure(nothing) - 1u;
+    const uint32_t overhead = measure(nothing);
 
     run.first_row = 0;
     run.rows = 0;

@@ -3,6 +3,7 @@
 
 /* No byte equals its neighbour, so that no compiler makes a call of memset of the loop. */
 #define PATTERN 0x5AFE57ACu
+#define OWN_WORDS 32u /* more than the painting function keeps on the stack itself */
 
 uint32_t stack_size(void)
 {
@@ -26,7 +27,7 @@ __attribute__((noinline)) void stack_paint(void)
     uint32_t *word = stack_bottom;
 
     __asm volatile("mov %0, sp" : "=r"(pointer));
-    while (word < pointer)
+    while (word + OWN_WORDS < pointer)
     {
         *word++ = PATTERN;
     }

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from mcudeploy.emulator.base import Emulator
+from mcudeploy.emulator.qemu import QemuEmulator
 from mcudeploy.emulator.unicorn import UnicornEmulator
 from mcudeploy.errors import InputError
 
-_EMULATORS: tuple[type[Emulator], ...] = (UnicornEmulator,)
+_EMULATORS: tuple[type[Emulator], ...] = (UnicornEmulator, QemuEmulator)
 
-NAMES: tuple[str, ...] = ("unicorn",)
+NAMES: tuple[str, ...] = ("unicorn", "qemu")
 
 
 def get(name: str) -> Emulator:

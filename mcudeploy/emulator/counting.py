@@ -4,8 +4,8 @@
 The callback is in C (`block_counter.c`), compiled once with the host's compiler into the user's
 cache and loaded by ctypes; where there is no compiler, the same in Python is six times slower. Both
 keep the same figures: instructions of all blocks entered, and which block is the current one. For
-a read of the cycle counter in the middle of a block, `executed` takes off what of the block is
-still to come; the instruction that reads is found by the address that it reads from.
+an access of the cycle counter in the middle of a block, `executed` takes off what of the block is
+still to come; the instruction is found by the address that it accesses.
 
 Besides, each block has its executions and how many of them ended with a branch taken (`blocks`):
 what a cycle model needs.
@@ -253,34 +253,35 @@ class BlockCounter:
         """Stop before the next block. (Stopping in the middle of one would repeat a part of it.)"""
         self._figures.stop = 1
 
-    def executed(self, load_address: int) -> int:
-        """Instructions before the one that reads from `load_address` right now."""
+    def executed(self, address: int, *, writing: bool) -> int:
+        """Instructions before the one that reads or writes a word at `address` right now."""
         figures = self._figures
         start = figures.instructions - figures.block_instructions
         code = self._bytes(figures.block_address, figures.block_bytes)
-        # A block may read twice: look behind the read before, if that was in this same execution.
+        # A block may do so twice: look behind the access before, if it was in this same execution.
         block, at, last = self._access
         after = last if (block, at) == (figures.block_address, figures.instructions) else -1
         position = after + 1
         for index, offset in enumerate(instruction_offsets(code)):
-            if index > after and self._loads_from(code[offset : offset + 4], load_address):
+            if index > after and self._accesses(code[offset : offset + 4], address, writing):
                 position = index
                 break
         self._access = (figures.block_address, figures.instructions, position)
         return start + position
 
-    def _loads_from(self, instruction: bytes, address: int) -> bool:
-        """Whether an LDR with these bytes reads `address`, by the registers as they are now."""
+    def _accesses(self, instruction: bytes, address: int, writing: bool) -> bool:
+        """Whether an LDR (STR) with these bytes reads (writes) `address`, as registers are now."""
         low = int.from_bytes(instruction[:2], "little")
         high = int.from_bytes(instruction[2:4], "little")
-        if low >> 11 == 0b01101:  # LDR Rt, [Rn, #imm5]
+        loading = not writing
+        if low >> 11 == 0b01100 | loading:  # Rt, [Rn, #imm5]
             return self._register(low >> 3 & 7) + (low >> 6 & 31) * 4 == address
-        if low >> 9 == 0b0101100:  # LDR Rt, [Rn, Rm]
+        if low >> 9 == 0b0101000 | loading << 2:  # Rt, [Rn, Rm]
             both = self._register(low >> 3 & 7) + self._register(low >> 6 & 7)
             return both & 0xFFFFFFFF == address
-        if low >> 4 == 0xF8D:  # LDR Rt, [Rn, #imm12]
+        if low >> 4 == 0xF8C | loading:  # Rt, [Rn, #imm12]
             return self._register(low & 15) + (high & 0xFFF) == address
-        if low >> 4 == 0xF85 and high & 0xF00 == 0xC00:  # LDR Rt, [Rn, #-imm8]
+        if low >> 4 == 0xF84 | loading and high & 0xF00 == 0xC00:  # Rt, [Rn, #-imm8]
             return self._register(low & 15) - (high & 0xFF) == address
         return False
 

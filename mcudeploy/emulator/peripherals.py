@@ -134,24 +134,30 @@ class Uart:
             self._registers[offset] = value
 
 
+class Now(Protocol):
+    """Instructions executed before the one that is accessing `address`."""
+
+    def __call__(self, address: int, *, writing: bool) -> int: ...
+
+
 class CycleCounter:
-    """DWT: CYCCNT counts instructions. `now` gives those executed before the current one."""
+    """DWT: CYCCNT counts instructions."""
 
     ADDRESS, SIZE, CYCCNT = 0xE0001000, 0x1000, 4
 
-    def __init__(self, now: Callable[[int], int]) -> None:
+    def __init__(self, now: Now) -> None:
         self._now = now
         self._offset = 0
         self._registers: dict[int, int] = {}
 
     def read(self, offset: int) -> int:
         if offset == self.CYCCNT:
-            return (self._now(self.ADDRESS + offset) - self._offset) & 0xFFFFFFFF
+            return (self._now(self.ADDRESS + offset, writing=False) - self._offset) & 0xFFFFFFFF
         return self._registers.get(offset, 0)
 
     def write(self, offset: int, value: int) -> None:
         if offset == self.CYCCNT:
-            self._offset = self._now(self.ADDRESS + offset) - value
+            self._offset = self._now(self.ADDRESS + offset, writing=True) - value
         else:
             self._registers[offset] = value
 
@@ -166,14 +172,14 @@ class SystemControl:
     ADDRESS, SIZE = 0xE000E000, 0x1000
     _CSR, _RVR, _CVR = 0x10, 0x14, 0x18
 
-    def __init__(self, now: Callable[[int], int], wrapped: Callable[[int], None]) -> None:
+    def __init__(self, now: Now, wrapped: Callable[[int], None]) -> None:
         self._now, self._wrapped = now, wrapped
         self._start = 0
         self._registers: dict[int, int] = {}
 
     def read(self, offset: int) -> int:
         if offset == self._CVR and self._registers.get(self._CSR, 0) & 1:
-            elapsed = self._now(self.ADDRESS + offset) - self._start
+            elapsed = self._now(self.ADDRESS + offset, writing=False) - self._start
             period = self._registers.get(self._RVR, 0) + 1
             self._wrapped(elapsed // period)
             return period - 1 - elapsed % period
@@ -181,7 +187,7 @@ class SystemControl:
 
     def write(self, offset: int, value: int) -> None:
         if offset in (self._CSR, self._CVR):
-            self._start = self._now(self.ADDRESS + offset)
+            self._start = self._now(self.ADDRESS + offset, writing=True)
         self._registers[offset] = value
 
 

@@ -29,7 +29,7 @@ _COUNTER: tuple[Literal["none", "dwt", "systick"], ...] = ("none", "dwt", "systi
 
 
 class LinkSession:
-    """Inferences over a `Link`. `scale` tells how many instructions a count of a counter is.
+    """Inferences over a `Link`. `scale` tells how many instructions a count of its counter is.
 
     `finish` is called after the firmware was told to end; None leaves it running (a real board).
     """
@@ -38,7 +38,7 @@ class LinkSession:
         self,
         link: Link,
         *,
-        scale: Callable[[FirmwareInfo], int] = lambda info: 1,
+        scale: Callable[[FirmwareInfo], float] = lambda info: 1.0,
         finish: Callable[[], None] | None = None,
     ) -> None:
         self.link = link
@@ -135,12 +135,13 @@ class LinkSession:
         self._send_inputs(blocks)
         if observe:
             rows = self._observed_rows()
-            counts = tuple(count * self._scale for _, count in rows)
+            counts = tuple(round(count * self._scale) for _, count in rows)
             total = sum(counts) + (self._unobserved or 0)
         else:
             rows, counts = [], ()
             answer = self._run_plain()
-            total = struct.unpack_from("<I", answer, 4)[0] * self._scale
+            # The firmware takes off a function that only returns: one instruction.
+            total = round(struct.unpack_from("<I", answer, 4)[0] * self._scale) + 1
         return Inference(self._outputs(), tuple(crc for crc, _ in rows), total, counts)
 
     def _send_inputs(self, blocks: tuple[bytes, ...]) -> None:

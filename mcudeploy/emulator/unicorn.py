@@ -19,6 +19,7 @@ from typing import Any
 
 from mcudeploy.board import Board, MemoryRegion
 from mcudeploy.emulator.base import TIME_LIMIT_SECONDS
+from mcudeploy.emulator.faults import describe_fault, describe_place
 from mcudeploy.emulator.link import Fault, Link
 from mcudeploy.emulator.peripherals import (
     UARTS,
@@ -150,10 +151,16 @@ class Machine:
         ]
         blocks.append((uart.address, UARTS[uart.driver].size, self.uart))
         blocks.append(
-            (SystemControl.ADDRESS, SystemControl.SIZE, SystemControl(self._now, self._wrapped))
+            (
+                SystemControl.ADDRESS,
+                SystemControl.SIZE,
+                SystemControl(self.counter.executed, self._wrapped),
+            )
         )
         if self._board.core.dwt:
-            blocks.append((CycleCounter.ADDRESS, CycleCounter.SIZE, CycleCounter(self._now)))
+            blocks.append(
+                (CycleCounter.ADDRESS, CycleCounter.SIZE, CycleCounter(self.counter.executed))
+            )
         pages: dict[int, list[tuple[int, int, Device]]] = {}
         for block in blocks:
             for page in range(block[0] // _PAGE, (block[0] + block[1] - 1) // _PAGE + 1):
@@ -191,9 +198,6 @@ class Machine:
         self._engine.mmio_map(page, _PAGE, read, None, write, None)
 
     # --- time ---------------------------------------------------------------------------------
-
-    def _now(self, address: int) -> int:
-        return self.counter.executed(address)
 
     def _wrapped(self, times: int) -> None:
         """What SysTick's interrupt would have done by now."""
@@ -284,10 +288,7 @@ class Machine:
     def _where(self, pc: int = 0) -> str:
         """The function at `pc`, else of the last block that ran, and the one that called it."""
         named = pc if self.image.function_at(pc) else self.counter.block_address
-        at = self.image.describe(named)
-        lr = self._engine.reg_read(self._arm.UC_ARM_REG_LR)
-        caller = self.image.function_at(lr)
-        return f"in {at}" + (f", called from {self.image.describe(lr)}" if caller else "")
+        return describe_place(self.image, named, self._engine.reg_read(self._arm.UC_ARM_REG_LR))
 
     def _run(self) -> None:
         """Run until the firmware has sent what it has to and waits, or ended."""
@@ -339,29 +340,3 @@ class Machine:
 
     def reported_fault(self, fault: Fault) -> McudeployError:
         return describe_fault(fault, self.image)
-
-
-def describe_fault(fault: Fault, image: FirmwareImage) -> EmulationError:
-    """A fault that the firmware reported, with names for its addresses."""
-    where = f"in {image.describe(fault.pc)}"
-    if image.function_at(fault.lr):
-        where += f", called from {image.describe(fault.lr)}"
-    bottom = image.address_of("stack_bottom")
-    if fault.sp < bottom:
-        return EmulationError("the firmware's stack overflowed", where=where)
-    causes = [text for bit, text in _CAUSES if fault.cfsr >> bit & 1]
-    cause = ": it " + " and ".join(causes) if causes else ""
-    return EmulationError(f"the firmware faulted{cause}", where=where)
-
-
-_CAUSES = (
-    (0, "ran code from memory that allows none"),
-    (1, "accessed memory that allows no such access"),
-    (8, "ran code where nothing is"),
-    (9, "accessed an address where nothing is"),
-    (10, "accessed an address where nothing is"),
-    (16, "ran an instruction that the core lacks"),
-    (19, "used the FPU or a coprocessor that is off"),
-    (24, "accessed an unaligned address"),
-    (25, "divided by zero"),
-)
