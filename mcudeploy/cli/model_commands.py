@@ -47,6 +47,9 @@ def fit(
     ram: opt.RamBudget = None,
     flash: opt.FlashBudget = None,
     use_external: opt.UseExternal = False,
+    stream: opt.Streaming = opt.StreamMode.auto,
+    ram_budget: opt.ArenaBudget = None,
+    row_fed: opt.RowFed = False,
     kernels: opt.KernelChoice = opt.Kernels.auto,
     optimize: opt.Optimization = opt.Optimize.balanced,
     disable_pass: opt.DisabledPasses = None,
@@ -66,7 +69,8 @@ def fit(
     options = _options(
         calibration=calibration, scaling=scaling, evaluate=evaluate, dtype=dtype,
         weights_in=weights_in, ram=ram, flash=flash, use_external=use_external, kernels=kernels,
-        optimize=optimize, disabled_passes=disable_pass,
+        optimize=optimize, disabled_passes=disable_pass, stream=stream, ram_budget=ram_budget,
+        row_fed=row_fed,
     )  # fmt: skip
     with terminal.progress() as progress:
         deployment = api.prepare(model, board, options, progress=progress)
@@ -144,6 +148,9 @@ def generate(
     evaluate: opt.Evaluate = None,
     labels: opt.Labels = None,
     use_external: opt.UseExternal = False,
+    stream: opt.Streaming = opt.StreamMode.auto,
+    ram_budget: opt.ArenaBudget = None,
+    row_fed: opt.RowFed = False,
     kernels: opt.KernelChoice = opt.Kernels.auto,
     optimize: opt.Optimization = opt.Optimize.balanced,
     disable_pass: opt.DisabledPasses = None,
@@ -169,7 +176,7 @@ def generate(
     options = _options(
         calibration=calibration, synthetic_calibration=synthetic_calibration, scaling=scaling,
         evaluate=evaluate, use_external=use_external, kernels=kernels, optimize=optimize,
-        disabled_passes=disable_pass,
+        disabled_passes=disable_pass, stream=stream, ram_budget=ram_budget, row_fed=row_fed,
     )  # fmt: skip
     with terminal.progress() as progress:
         project = api.generate(
@@ -197,6 +204,9 @@ def deploy(
     labels: opt.Labels = None,
     emulator: opt.EmulatorName = "unicorn",
     use_external: opt.UseExternal = False,
+    stream: opt.Streaming = opt.StreamMode.auto,
+    ram_budget: opt.ArenaBudget = None,
+    row_fed: opt.RowFed = False,
     kernels: opt.KernelChoice = opt.Kernels.auto,
     optimize: opt.Optimization = opt.Optimize.balanced,
     disable_pass: opt.DisabledPasses = None,
@@ -213,7 +223,7 @@ def deploy(
     options = _options(
         calibration=calibration, synthetic_calibration=synthetic_calibration, scaling=scaling,
         evaluate=evaluate, use_external=use_external, kernels=kernels, optimize=optimize,
-        disabled_passes=disable_pass,
+        disabled_passes=disable_pass, stream=stream, ram_budget=ram_budget, row_fed=row_fed,
     )  # fmt: skip
     with terminal.progress() as progress:
         deployed = api.deploy(

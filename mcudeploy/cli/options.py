@@ -25,6 +25,14 @@ class Optimize(StrEnum):
     size = "size"
 
 
+class StreamMode(StrEnum):
+    """Whether maps are computed row by row."""
+
+    off = "off"
+    auto = "auto"
+    max = "max"
+
+
 class Dtype(StrEnum):
     """The type that sizes are counted for."""
 
@@ -116,6 +124,26 @@ UseExternal = Annotated[
     bool,
     typer.Option(
         "--use-external", metavar="", help="Let the plan use the board's external memories."
+    ),
+]
+Streaming = Annotated[
+    StreamMode,
+    typer.Option(
+        "--stream",
+        help="Compute maps row by row, so that they are never whole in RAM: auto where it is "
+        "needed to fit, max for the least RAM.",
+    ),
+]
+ArenaBudget = Annotated[
+    str | None,
+    typer.Option(
+        "--ram-budget", metavar="SIZE", help="Stream as much as it takes for this arena, e.g. 16K."
+    ),
+]
+RowFed = Annotated[
+    bool,
+    typer.Option(
+        "--row-fed", metavar="", help="Take the input row by row; it is never whole in RAM."
     ),
 ]
 Labels = Annotated[
