@@ -270,9 +270,7 @@ def profile(
     """
     from mcudeploy.profiling import profile_project
 
-    return profile_project(
-        Path(project), emulator=emulator, calibrate=calibrate, progress=progress
-    )
+    return profile_project(Path(project), emulator=emulator, calibrate=calibrate, progress=progress)
 
 
 def deploy(
@@ -326,6 +324,7 @@ def check(
     max_ram: str | int | None = None,
     max_flash: str | int | None = None,
     max_instructions: int | None = None,
+    max_ms: float | None = None,
     baseline: PathLike | None = None,
     growth_percent: float = 0.0,
     progress: Progress | None = None,
@@ -339,7 +338,7 @@ def check(
 
     limits = gate.Limits(
         _size(max_ram, "--max-ram"), _size(max_flash, "--max-flash"), max_instructions,
-        growth_percent,
+        max_ms, growth_percent,
     )  # fmt: skip
     path = Path(target)
     if board is None:

@@ -24,8 +24,7 @@ from mcudeploy.codegen.manifest import MANIFEST_NAME, Manifest, read_manifest
 from mcudeploy.codegen.output import sha256
 from mcudeploy.deployment import Deployment
 from mcudeploy.errors import InputError
-from mcudeploy.frontend.reference import sample_inputs
-from mcudeploy.frontend.tflite import read_tflite
+from mcudeploy.profiling import Profile, profile_project
 from mcudeploy.toolchain.platformio import elf_path
 from mcudeploy.toolchain.sizes import linked_sizes
 
@@ -65,7 +64,8 @@ class Measures:
     """What a network takes on a board.
 
     `sizes` says whether bytes are predicted or linked; `counted_by` names the emulator that counted
-    the instructions, and is empty where they are predicted.
+    the instructions, and is empty where they are predicted. `milliseconds` are the estimate of
+    `profile`, None without a build.
     """
 
     model: str
@@ -77,6 +77,7 @@ class Measures:
     macs: int
     parameters: int
     instructions: float | None
+    milliseconds: float | None
     regions: tuple[RegionMeasure, ...]
     operators: tuple[OperatorMeasure, ...]
 
@@ -92,6 +93,7 @@ class Limits:
     ram_bytes: int | None = None
     flash_bytes: int | None = None
     instructions: int | None = None
+    milliseconds: float | None = None
     growth_percent: float = 0.0
 
 
@@ -133,6 +135,7 @@ def measure_deployment(deployment: Deployment, version: str) -> Measures:
         macs=report.macs,
         parameters=report.parameters,
         instructions=_sum(counts),
+        milliseconds=None,
         regions=tuple(
             RegionMeasure(
                 region.region,
@@ -157,21 +160,21 @@ def measure_project(folder: Path, progress: Progress | None = None) -> Measures:
     manifest = read_manifest(folder)
     elf = elf_path(folder.resolve())
     built = elf.is_file()
-    counts, counted_by = (None, "")
-    if built:
-        counts, counted_by = _count(folder, elf, manifest, progress)
-    predicted = [operator.instructions for operator in manifest.operators]
-    used: list[float | None] = predicted if counts is None else [*counts]
+    profile = _profile(folder, manifest, progress) if built else None
+    used: list[float | None] = [operator.instructions for operator in manifest.operators]
+    if profile is not None:
+        used = [operator.instructions for operator in profile.operators]
     return Measures(
         model=manifest.model_name,
         model_sha256=manifest.model_sha256,
         board=manifest.board,
         mcudeploy_version=manifest.mcudeploy_version,
         sizes="linked" if built else "predicted",
-        counted_by=counted_by,
+        counted_by=profile.emulator if profile else "",
         macs=manifest.macs,
         parameters=manifest.parameters,
-        instructions=_sum(used),
+        instructions=profile.instructions if profile else _sum(used),
+        milliseconds=profile.milliseconds if profile else None,
         regions=_linked(elf, manifest.board_record) if built else _predicted(manifest),
         operators=tuple(
             OperatorMeasure(o.index, o.kind, o.name, o.kernel, o.macs, sum(o.bytes), count)
@@ -203,20 +206,12 @@ def _predicted(manifest: Manifest) -> tuple[RegionMeasure, ...]:
     )
 
 
-def _count(
-    folder: Path, elf: Path, manifest: Manifest, progress: Progress | None
-) -> tuple[tuple[int, ...] | None, str]:
-    """Instructions of one inference by operator, from the first emulator that can count them."""
+def _profile(folder: Path, manifest: Manifest, progress: Progress | None) -> Profile | None:
+    """Counts and time of one inference; None where no emulator here can count them."""
     chosen = emulators.get("unicorn")
     if chosen.available() or chosen.supports(manifest.board_record):
-        return None, ""
-    if progress is not None:
-        progress("counting instructions on unicorn")
-    graph = read_tflite((folder / "model.tflite").read_bytes(), manifest.model_name)
-    inputs = sample_inputs(graph, 1, seed=0)[-1]
-    with chosen.start(elf, manifest.board_record, poison=False) as session:
-        done = session.infer([array.tobytes() for array in inputs])
-    return done.operator_instructions, "unicorn"
+        return None
+    return profile_project(folder, progress=progress)
 
 
 def read_baseline(path: Path, progress: Progress | None = None) -> Measures:
@@ -287,18 +282,24 @@ def _over_limits(measures: Measures, limits: Limits) -> list[str]:
                 f"{word} takes {total:,} bytes, {total - limit:,} more than the limit of "
                 f"{limit:,}: {_largest(parts)}"
             )
-    if limits.instructions is None:
-        return broken
-    if measures.instructions is None:
-        raise InputError(
-            "the instructions are not known", mend="build the project first: mcudeploy build DIR"
-        )
-    if measures.instructions > limits.instructions:
-        worst = {f"#{o.index} {o.kind}": int(o.instructions or 0) for o in measures.operators}
-        broken.append(
-            f"an inference takes {measures.instructions:,.0f} instructions, more than the limit "
-            f"of {limits.instructions:,}: {_largest(worst)}"
-        )
+    costs: tuple[tuple[str, float | None, float | None], ...] = (
+        ("instructions", measures.instructions, limits.instructions),
+        ("milliseconds", measures.milliseconds, limits.milliseconds),
+    )
+    for word, cost, most in costs:
+        if most is None:
+            continue
+        if cost is None:
+            raise InputError(
+                f"the {word} of an inference are not known here",
+                mend="build the project first: mcudeploy build DIR",
+            )
+        if cost > most:
+            worst = {f"#{o.index} {o.kind}": int(o.instructions or 0) for o in measures.operators}
+            broken.append(
+                f"an inference takes {cost:,.{0 if cost > 1000 else 2}f} {word}, more than the "
+                f"limit of {most:,}; most instructions: {_largest(worst)}"
+            )
     return broken
 
 
@@ -318,6 +319,7 @@ def compare(old: Measures, new: Measures) -> list[Change]:
     add("RAM", old.total_bytes("ram"), new.total_bytes("ram"))
     add("flash", old.total_bytes("flash"), new.total_bytes("flash"))
     add("instructions", old.instructions, new.instructions)
+    add("milliseconds", old.milliseconds, new.milliseconds)
     add("MACs", old.macs, new.macs)
     add("parameters", old.parameters, new.parameters)
     before, after = (

@@ -56,9 +56,16 @@ def test_a_wrong_limit_is_an_input_error(dense):
 def test_a_built_project_is_measured_as_linked_and_counted(built):
     measures = gate.measure_project(built)
     assert measures.sizes == "linked" and measures.counted_by == "unicorn"
-    assert measures.instructions == sum(o.instructions for o in measures.operators)
+    assert measures.instructions >= sum(o.instructions for o in measures.operators)
     assert api.check(built, max_instructions=int(measures.instructions)).passed
     assert not api.check(built, max_instructions=int(measures.instructions) - 1).passed
+    assert api.check(built, max_ms=measures.milliseconds + 0.01).passed
+    assert "milliseconds" in api.check(built, max_ms=measures.milliseconds / 2).broken[0]
+
+
+def test_a_limit_on_what_is_not_known_is_an_error_not_a_pass(dense):
+    done = run("check", dense, "-b", "stm32f469", "--max-ms", "5")
+    assert done.returncode == 2 and "mcudeploy build" in done.stderr
 
 
 def test_a_baseline_of_itself_changes_nothing(built, tmp_path):
@@ -87,7 +94,7 @@ def test_operators_are_paired_by_what_they_are():
 
     def measures(*operators: gate.OperatorMeasure):
         total = sum(o.instructions or 0 for o in operators)
-        return gate.Measures("m", "", "b", "0", "predicted", "", 1, 1, total, (), operators)
+        return gate.Measures("m", "", "b", "0", "predicted", "", 1, 1, total, None, (), operators)
 
     old = measures(operator(0, "CONV_2D"), operator(1, "RELU"), operator(2, "SOFTMAX"))
     new = measures(operator(0, "CONV_2D", "faster", 7), operator(1, "SOFTMAX"), operator(2, "ADD"))
@@ -114,7 +121,7 @@ def test_names_of_operators_do_not_break_out_of_a_comment():
     from mcudeploy.report.gates import markdown
 
     change = gate.Change("#0 a|b <img src=x>\n# head", 1, 2, "`x`")
-    measures = gate.Measures("m", "", "b", "0", "predicted", "", 1, 1, None, (), ())
+    measures = gate.Measures("m", "", "b", "0", "predicted", "", 1, 1, None, None, (), ())
     text = markdown(gate.Checked(measures, (), (change,)))
     row = text.splitlines()[-1]
     assert row.count("|") - row.count("\\|") == 6 and "<img" not in text

@@ -63,7 +63,7 @@ def test_deploy_of_what_does_not_fit(folder, tmp_path):
     assert not document["passed"] and document["build"] is None
 
 
-@pytest.mark.parametrize("command", ["build", "test", "check", "verify"])
+@pytest.mark.parametrize("command", ["build", "test", "check", "profile", "verify"])
 def test_commands_on_a_project(folder, deployed, command):
     more = ["--random", "2"] if command == "test" else []
     printed(command, command, folder / "firmware", *more)

@@ -137,6 +137,18 @@ def test_the_operator_where_bits_first_differ_is_shown_everywhere(tmp_path):
     assert "equals the golden reference" not in text
 
 
+def test_a_profile_is_shown_operator_by_operator(tmp_path):
+    path = tmp_path / "net.tflite"
+    path.write_bytes(network(3))
+    api.generate(path, "stm32f469", tmp_path / "firmware")
+    api.build(tmp_path / "firmware")
+    profile = api.profile(tmp_path / "firmware")
+    page = Seen(html.render(html.profile_page(profile, commands=("mcudeploy profile firmware",))))
+    text = " ".join(page.text)
+    assert f"{profile.operators[0].instructions:,}" in text and "mcudeploy profile firmware" in text
+    assert page.tags.count("tr") == 1 + len(profile.operators)
+
+
 PROBE = """<script>{
 const wide = document.documentElement.scrollWidth - innerWidth;
 const table = document.querySelector("#operators table");

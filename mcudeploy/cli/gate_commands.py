@@ -29,6 +29,10 @@ def check(
     max_instructions: Annotated[
         int | None, typer.Option("--max-instructions", min=1, help="Of one inference.")
     ] = None,
+    max_ms: Annotated[
+        float | None,
+        typer.Option("--max-ms", min=0, help="Of one inference, as `profile` estimates it."),
+    ] = None,
     baseline: Annotated[
         Path | None,
         typer.Option(
@@ -56,8 +60,8 @@ def check(
     with terminal.progress() as progress:
         checked = api.check(
             target, board, max_ram=max_ram, max_flash=max_flash,
-            max_instructions=max_instructions, baseline=baseline, growth_percent=allow_growth,
-            progress=progress,
+            max_instructions=max_instructions, max_ms=max_ms, baseline=baseline,
+            growth_percent=allow_growth, progress=progress,
         )  # fmt: skip
     if markdown is not None:
         write_file(markdown, gates.markdown(checked).encode())

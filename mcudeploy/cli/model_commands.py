@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,13 +21,6 @@ def _options(**chosen: Any) -> Options:
     values = {key: getattr(value, "value", value) for key, value in chosen.items()}
     values["disabled_passes"] = tuple(values.get("disabled_passes") or ())
     return Options(**values)
-
-
-def _as_typed() -> tuple[str, ...]:
-    """The command line that is being run, as a shell would take it."""
-    import shlex
-
-    return (shlex.join(["mcudeploy", *sys.argv[1:]]),)
 
 
 @app.command()
@@ -81,7 +73,7 @@ def fit(
     if html is not None:
         from mcudeploy.report import html as pages
 
-        pages.write_page(html, pages.fit_page(deployment, commands=_as_typed()))
+        pages.write_page(html, pages.fit_page(deployment, commands=opt.as_typed()))
     if json:
         from mcudeploy.report.jsonify import document
 
@@ -232,7 +224,7 @@ def deploy(
     if html is not None:
         from mcudeploy.report import html as pages
 
-        pages.write_page(html, pages.deploy_page(deployed, commands=_as_typed()))
+        pages.write_page(html, pages.deploy_page(deployed, commands=opt.as_typed()))
     if json:
         from mcudeploy.report.jsonify import document
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -160,3 +162,8 @@ Html = Annotated[
 EmulatorName = Annotated[
     str, typer.Option("--emulator", "-e", help="unicorn, qemu, renode, or all that are installed.")
 ]
+
+
+def as_typed() -> tuple[str, ...]:
+    """The command line that is being run, as a shell would take it."""
+    return (shlex.join(["mcudeploy", *sys.argv[1:]]),)

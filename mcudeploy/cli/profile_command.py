@@ -29,6 +29,7 @@ def profile(
     plot: Annotated[
         Path | None, typer.Option("--plot", metavar="FILE", help="Draw it (.png, .svg).")
     ] = None,
+    html: opt.Html = None,
     json: opt.AsJson = False,
 ) -> None:
     """Instructions and estimated cycles, milliseconds and energy of a built project, by operator.
@@ -47,6 +48,10 @@ def profile(
         from mcudeploy.report.plot_profile import plot_profile
 
         plot_profile(made, plot)
+    if html is not None:
+        from mcudeploy.report import html as pages
+
+        pages.write_page(html, pages.profile_page(made, commands=opt.as_typed()))
     if json:
         from mcudeploy.report.jsonify import document
 

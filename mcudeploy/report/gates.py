@@ -25,6 +25,8 @@ def print_checked(checked: Checked, out: Console) -> None:
     if measures.instructions is not None:
         how = f"counted on {measures.counted_by}" if measures.counted_by else "predicted"
         out.print(f"  instructions {measures.instructions:>14,.0f} {how}")
+    if measures.milliseconds is not None:
+        out.print(f"  milliseconds {measures.milliseconds:>14,.2f} estimated by `profile`")
     if checked.changes is not None:
         _print_changes(checked.changes, out)
     for line in checked.broken:
@@ -56,12 +58,15 @@ def _rows(changes: Iterable[Change]) -> Iterable[tuple[str, str, str, str, str]]
         difference = ""
         if old is not None and new is not None:
             share = f" ({100 * (new - old) / old:+.1f} %)" if old else ""
-            difference = f"{new - old:+,.0f}{share}" if new != old else "0"
+            digits = 0 if isinstance(new, int) or new > 1000 else 2
+            difference = f"{new - old:+,.{digits}f}{share}" if new != old else "0"
         yield change.subject, _number(old), _number(new), difference, change.note
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:,.0f}"
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if isinstance(value, int) or value > 1000 else f"{value:,.2f}"
 
 
 def markdown(checked: Checked) -> str:

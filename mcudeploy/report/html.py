@@ -20,6 +20,7 @@ from mcudeploy import __version__
 from mcudeploy.api import Deployed
 from mcudeploy.codegen.output import write_file
 from mcudeploy.deployment import Deployment
+from mcudeploy.profiling import Profile
 from mcudeploy.report import html_sections as sections
 from mcudeploy.report.terminal import bytes_text
 from mcudeploy.resources import resource_folder
@@ -127,6 +128,29 @@ def deploy_page(deployed: Deployed, *, commands: Sequence[str] = ()) -> Page:
         verdict=verdict,
         figures=tuple(figures),
         sections=(body[0], *extra, *body[1:], *after, _reproduce(deployment, commands)),
+    )
+
+
+def profile_page(profile: Profile, *, commands: Sequence[str] = ()) -> Page:
+    """The report of `profile`."""
+    rate = f"{profile.instructions / profile.macs:.2f} per MAC" if profile.macs else ""
+    figures = [Figure("instructions", f"{profile.instructions:,}", rate)]
+    if profile.milliseconds is not None and profile.cycles is not None:
+        error = f"about {profile.error_percent} %" if profile.error_percent else "not known"
+        figures += [
+            Figure("time", f"{profile.milliseconds:,.2f} ms", f"error on this part: {error}"),
+            Figure("cycles", f"{profile.cycles:,.0f}", f"at {profile.clock_hz / 1e6:g} MHz"),
+        ]
+    if profile.microjoules is not None:
+        figures.append(Figure("energy", f"{profile.microjoules:,.0f} µJ", "by the datasheet"))
+    values = {"profile": profile, "commands": commands}
+    return Page(
+        title=f"{profile.model} on {profile.board}: time",
+        subtitle=f"{profile.core}, {profile.kernels} kernels, counted on {profile.emulator}",
+        passed=True,
+        verdict=f"{profile.instructions:,} instructions per inference, counted exactly",
+        figures=tuple(figures),
+        sections=(Section("operators", "Operator by operator", "profile.html.j2", values),),
     )
 
 

@@ -30,6 +30,7 @@ from mcudeploy.codegen.manifest import Manifest
 from mcudeploy.frontend.calibration import CalibrationRecord
 from mcudeploy.frontend.evaluate import Evaluation
 from mcudeploy.memory.problem import Packing
+from mcudeploy.profiling import Profile
 from mcudeploy.report.jsonify import DERIVED
 from mcudeploy.toolchain.compare import PartComparison
 from mcudeploy.verify import Verdict
@@ -99,6 +100,11 @@ def documents() -> dict[str, tuple[int, str, dict[str, Any]]]:
                 "build": api.Built | None,
                 "test": [_TEST, None],
             },
+        ),
+        "profile": (
+            1,
+            "mcudeploy profile",
+            {"profile": Profile, "compared": Profile | None},
         ),
         "check": (
             1,
