@@ -100,6 +100,9 @@ def _generate(
         optimize=manifest.optimize,
         disabled_passes=manifest.passes_disabled,
         use_external=manifest.use_external,
+        stream=manifest.stream,
+        ram_budget=manifest.ram_budget,
+        row_fed=manifest.row_fed,
     )
     loaded = LoadedModel(model.read_bytes(), calibration=manifest.calibration)
     try:

@@ -331,7 +331,7 @@ static void run_network(model_observer_t observer)
     do
     {
         await_row();
-        run.mark = cycle_counter_read();
+        cycle_counter_restart();
     } while (!model_feed_rows_observed(model_input_row(), 1, observer));
 }
 

@@ -96,6 +96,9 @@ class Manifest(_Record):
     optimize: Literal["speed", "balanced", "size"]
     passes_disabled: tuple[str, ...]
     use_external: bool = False
+    stream: Literal["off", "auto", "max"] = "auto"
+    ram_budget: int | None = None
+    row_fed: bool = False
     layout: Literal["project", "library"] = "project"
     """A whole firmware, or the network with its kernels for another one."""
     prefix: str = "model"
@@ -127,6 +130,9 @@ def make_manifest(
     labels: tuple[str, ...],
     passes_disabled: tuple[str, ...],
     use_external: bool = False,
+    stream: Literal["off", "auto", "max"] = "auto",
+    ram_budget: int | None = None,
+    row_fed: bool = False,
     form: Form | None = None,
 ) -> Manifest:
     """The manifest of a project, its files' hashes not yet known."""
@@ -137,6 +143,9 @@ def make_manifest(
         prefix=form.prefix,
         shares_arena=form.shares_arena,
         use_external=use_external,
+        stream=stream,
+        ram_budget=ram_budget,
+        row_fed=row_fed,
         mcudeploy_version=__version__,
         model_name=report.model,
         model_sha256=model_sha256,

@@ -25,6 +25,7 @@ from mcudeploy.codegen.manifest import MANIFEST_NAME, Form, Manifest, make_manif
 from mcudeploy.codegen.model import ModelSource, environment, render_model
 from mcudeploy.codegen.output import sha256, with_hashes, write_project
 from mcudeploy.deployment import Deployment
+from mcudeploy.deployment_stream import budget_bytes
 from mcudeploy.errors import InputError
 from mcudeploy.frontend.reference import Reference, golden_unavailable, sample_inputs
 from mcudeploy.resources import resource_folder
@@ -70,6 +71,9 @@ def project_files(
         labels=labels,
         passes_disabled=deployment.options.disabled_passes,
         use_external=deployment.options.use_external,
+        stream=deployment.options.stream,
+        ram_budget=budget_bytes(deployment.options.ram_budget),
+        row_fed=deployment.options.row_fed,
         form=form,
     )
     files[MANIFEST_NAME] = with_hashes(manifest, files)
