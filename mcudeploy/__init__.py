@@ -19,12 +19,15 @@ _FUNCTIONS = (
     "check",
     "deploy",
     "fit",
+    "flash",
+    "flash_command",
     "generate",
     "plan_offline",
     "prepare",
     "profile",
     "quantize",
     "test",
+    "validate",
     "verify_project",
 )
 

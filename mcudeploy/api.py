@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Built", "Deployed", "Form", "Options", "Project", "Tested", "boards", "build", "check",
-    "deploy", "fit", "generate", "plan_offline", "prepare", "profile", "quantize", "test",
-    "verify_project",
+    "deploy", "fit", "flash", "flash_command", "generate", "plan_offline", "prepare", "profile",
+    "quantize", "test", "validate", "verify_project",
 ]  # fmt: skip
 
 Progress = Callable[[str], None]
@@ -271,6 +271,44 @@ def profile(
     from mcudeploy.profiling import profile_project
 
     return profile_project(Path(project), emulator=emulator, calibrate=calibrate, progress=progress)
+
+
+def validate(
+    project: PathLike,
+    *,
+    port: str,
+    baud: int | None = None,
+    data: PathLike | None = None,
+    random: int = 50,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Tested:
+    """The test of `test` on a real board; `instructions` of its verdict are the board's cycles."""
+    from mcudeploy.testing import validate_project
+
+    return validate_project(
+        Path(project),
+        port=port,
+        baud=baud,
+        data=data,
+        random=random,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def flash_command(project: PathLike) -> list[str]:
+    """The command that `flash` runs. Raises ToolError for a board that PlatformIO does not know."""
+    from mcudeploy.toolchain.upload import upload_command
+
+    return upload_command(Path(project), read_manifest(Path(project)).board_record)
+
+
+def flash(project: PathLike, *, progress: Progress | None = None) -> None:
+    """Put a project's firmware on its board. Raises ToolError when that fails."""
+    from mcudeploy.toolchain.upload import upload
+
+    upload(Path(project), read_manifest(Path(project)).board_record, progress=progress)
 
 
 def deploy(

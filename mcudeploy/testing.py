@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`mcudeploy test`: a built project on one emulator or all, and then the project's own tests."""
+"""`test` and `validate`: a built project on one emulator, on all, or on its board.
+
+`test` runs the project's own tests, too.
+"""
 
 from __future__ import annotations
 
@@ -40,9 +43,7 @@ def test_project(
     manifest = read_manifest(project)
     elf = built_firmware(project)
     model = read_model(project)
-    inputs = list(sample_inputs(read_tflite(model, manifest.model_name), random, seed))
-    if data is not None:
-        inputs += user_inputs(Path(data), manifest)
+    inputs = _inputs(manifest, model, data, random, seed)
     verdicts: list[Verdict] = []
     skipped: list[tuple[str, str]] = []
     for name in emulators.NAMES if emulator == "all" else (emulator,):
@@ -68,6 +69,41 @@ def test_project(
 
 
 test_project.__test__ = False  # type: ignore[attr-defined]
+
+
+def validate_project(
+    project: Path,
+    *,
+    port: str,
+    baud: int | None,
+    data: str | Path | None,
+    random: int,
+    seed: int,
+    progress: Progress | None,
+) -> Tested:
+    """See `mcudeploy.api.validate`."""
+    from mcudeploy.emulator.serial_port import connect
+
+    manifest = read_manifest(project)
+    elf = built_firmware(project)
+    model = read_model(project)
+    inputs = _inputs(manifest, model, data, random, seed)
+
+    def told(done: int, of: int) -> None:
+        if progress is not None:
+            progress(f"{port}: inference {done} of {of}")
+
+    with connect(port, manifest, elf, baud=baud) as session:
+        verdict = verify(manifest, model, session, inputs, emulator=port, progress=told)
+    return Tested(manifest, (verdict,))
+
+
+def _inputs(
+    manifest: Manifest, model: bytes, data: str | Path | None, random: int, seed: int
+) -> list[tuple[Array, ...]]:
+    """The extremes, random inputs, and the user's own."""
+    inputs = list(sample_inputs(read_tflite(model, manifest.model_name), random, seed))
+    return inputs + (user_inputs(Path(data), manifest) if data is not None else [])
 
 
 def built_firmware(project: Path) -> Path:

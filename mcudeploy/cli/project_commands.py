@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands that start from a generated project: build, test."""
+"""The commands that start from a generated project: build, test, flash, validate."""
 
 from __future__ import annotations
 
@@ -57,4 +57,59 @@ def test(
         typer.echo(document("test", **tested.to_document()))
     else:
         results.print_test(tested, terminal.console())
+    raise typer.Exit(0 if tested.passed else 1)
+
+
+@app.command()
+def flash(
+    project: opt.Project,
+    show: Annotated[
+        bool, typer.Option("--show", metavar="", help="Print the command and run nothing.")
+    ] = False,
+) -> None:
+    """Put a built firmware on its board with PlatformIO's upload (which fetches its tools once)."""
+    import shlex
+
+    from mcudeploy import api
+    from mcudeploy.report import terminal
+
+    if show:
+        typer.echo(shlex.join(api.flash_command(project)))
+        return
+    with terminal.progress() as progress:
+        api.flash(project, progress=progress)
+    typer.echo(f"flashed; next: mcudeploy validate {project} --port PORT")
+
+
+@app.command()
+def validate(
+    project: opt.Project,
+    port: Annotated[str, typer.Option("--port", metavar="PORT", help="E.g. /dev/ttyACM0 or COM3.")],
+    baud: Annotated[
+        int | None, typer.Option("--baud", help="Another rate than the board file's.")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="DATA", help="An .npz of x (and y): compare on these too."),
+    ] = None,
+    random: Annotated[
+        int, typer.Option("--random", min=0, help="How many random inputs besides the extremes.")
+    ] = 50,
+    seed: Annotated[int, typer.Option("--seed", help="Of the random inputs.")] = 0,
+    json: opt.AsJson = False,
+) -> None:
+    """The same test on a real board, over its serial port; counts are the board's own cycles."""
+    from mcudeploy import api
+    from mcudeploy.report import results, terminal
+
+    with terminal.progress() as progress:
+        tested = api.validate(
+            project, port=port, baud=baud, data=data, random=random, seed=seed, progress=progress
+        )
+    if json:
+        from mcudeploy.report.jsonify import document
+
+        typer.echo(document("validate", **tested.to_document()))
+    else:
+        results.print_test(tested, terminal.console(), unit="cycles")
     raise typer.Exit(0 if tested.passed else 1)

@@ -103,10 +103,10 @@ def print_build(built: Built, out: Console) -> None:
         out.print(verdict_line(False, "DIFFERS: linked sizes are not the ones promised"))
 
 
-def print_test(tested: Tested, out: Console) -> None:
+def print_test(tested: Tested, out: Console, *, unit: str = "instructions") -> None:
     """One paragraph per emulator, then the project's own tests."""
     for verdict in tested.verdicts:
-        _print_verdict(verdict, tested, out)
+        _print_verdict(verdict, tested, out, unit)
     for name, reason in tested.skipped:
         out.print(f"{name}: skipped, {reason}")
     if tested.project_tests is not None:
@@ -117,7 +117,7 @@ def print_test(tested: Tested, out: Console) -> None:
     )
 
 
-def _print_verdict(verdict: Verdict, tested: Tested, out: Console) -> None:
+def _print_verdict(verdict: Verdict, tested: Tested, out: Console, unit: str) -> None:
     state = "bit-exact" if verdict.bit_exact else "DIFFERS"
     out.print(
         f"{verdict.emulator}: {state} over {verdict.inferences} inferences, "
@@ -133,7 +133,7 @@ def _print_verdict(verdict: Verdict, tested: Tested, out: Console) -> None:
     macs = tested.manifest.macs
     per_mac = f" ({verdict.instructions / macs:.2f} per MAC)" if macs else ""
     out.print(
-        f"  {verdict.instructions:,} instructions per inference{per_mac}, "
+        f"  {verdict.instructions:,} {unit} per inference{per_mac}, "
         f"stack {verdict.stack_bytes:,} bytes"
     )
 

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Puts a built firmware on a board: PlatformIO's upload, or the command for doing it by hand."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from mcudeploy.board import Board
+from mcudeploy.errors import ToolError
+
+
+def upload_command(project: Path, board: Board) -> list[str]:
+    """PlatformIO's upload with its official platform, which it may fetch.
+
+    Raises ToolError for a board that PlatformIO does not know, with what to do instead.
+    """
+    if board.platformio_platform is None or board.platformio_board is None:
+        raise ToolError(
+            f"PlatformIO does not know {board.title}",
+            mend="write .pio/build/offline/firmware.bin or firmware.elf with the board's own tool",
+        )
+    return [
+        sys.executable, "-m", "platformio", "run", "--project-dir", str(project.resolve()),
+        "--environment", "official", "--target", "upload",
+    ]  # fmt: skip
+
+
+def upload(project: Path, board: Board, *, progress: Callable[[str], None] | None = None) -> None:
+    """Run the upload. Raises ToolError with PlatformIO's last words when it fails."""
+    command = upload_command(project, board)
+    last = ""
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as running:
+        assert running.stdout is not None
+        for line in running.stdout:
+            last = line.strip() or last
+            if progress is not None:
+                progress(last)
+    if running.returncode != 0:
+        raise ToolError(
+            f"the upload failed: {last}",
+            mend="is the board plugged in? By hand: " + " ".join(command[2:]),
+        )
