@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -310,7 +311,21 @@ def resize(draw: st.DrawFn, kind: str) -> Case:
     )  # fmt: skip
 
 
+@st.composite
+def reshape(draw: st.DrawFn) -> Case:
+    kind = draw(st.sampled_from(["RESHAPE", "SQUEEZE", "EXPAND_DIMS"]))
+    shape = draw(shapes(1, 4))
+    axis = draw(st.integers(0, len(shape)))
+    wide = (*shape[:axis], 1, *shape[axis:])
+    if kind == "SQUEEZE":
+        return moving(kind, draw, wide, shape, squeeze_dims=[axis])
+    flat = (math.prod(shape),)
+    values, out = (constant(flat), flat) if kind == "RESHAPE" else (constant([axis]), wide)
+    return moving(kind, draw, shape, out, lambda b, x: [x, b.constant(values)])
+
+
 GROUPS = {
+    "reshape": [reshape()],
     "pad": [pad("PAD"), pad("PADV2"), pad("MIRROR_PAD")],
     "join": [concatenation(), pack(), unpack(), split("SPLIT"), split("SPLIT_V")],
     "slice": [slice_(), strided_slice()],
