@@ -6,6 +6,7 @@ ADD, SUB, MUL, DIV, MAXIMUM, MINIMUM, SQUARED_DIFFERENCE and PRELU, either opera
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
@@ -36,6 +37,7 @@ from mcudeploy.operators.view import (
     tensor_at,
 )
 from mcudeploy.operators.windows import row_wise
+from mcudeploy.operators.work import elements_work
 
 _ADD = """
 (void)arm_elementwise_add_s8({{ inputs[0] }}, {{ inputs[1] }},
@@ -193,6 +195,7 @@ def _cmsis(kind: str, q: AddQuantization | MulQuantization, elements: int) -> Im
         overlaps=elementwise_overlap(0, 1),
         sources=(f"cmsis-nn:{function}",),
         headers=("arm_nnfunctions.h",),
+        work=elements_work(elements),
         reason="CMSIS-NN",
     )
 
@@ -212,6 +215,7 @@ def _broadcast(kind: str, walk: Walk, fields: dict[str, int]) -> Implementation:
         overlaps=elementwise_overlap(*plain),
         sources=("kernels/broadcast_s8.c",),
         headers=("broadcast_s8.h",),
+        work=elements_work(math.prod(padded.extent), rows=math.prod(padded.extent[:-1])),
         reason="takes any shapes on any core",
     )
 
