@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # The stages from left to right; a module imports its own stage and what stands left of it. A name
 # with a dot is a part of a package that stands elsewhere than the package.
 STAGES: tuple[tuple[str, ...], ...] = (
-    ("errors", "locking", "resources"),
-    ("board",),
+    ("errors", "locking", "resources", "emulator.frames"),
+    ("board", "emulator.layouts"),
     ("graph",),
     ("frontend",),
     ("operators",),
@@ -145,7 +145,9 @@ def test_no_function_is_too_long_to_be_seen_at_once() -> None:
     for path in PYTHON:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                lines = (node.end_lineno or node.lineno) - node.lineno + 1
+                # What it does, without its signature: a command's options are a declaration.
+                body = node.body[1:] if ast.get_docstring(node) and node.body[1:] else node.body
+                lines = (node.end_lineno or node.lineno) - body[0].lineno + 1
                 if lines > MAXIMUM_FUNCTION_LINES:
                     long[f"{path.relative_to(ROOT)}:{node.name}"] = lines
     assert not long

@@ -158,38 +158,52 @@ def make_manifest(
         parameters=report.parameters,
         inputs=_edges(plan, graph.inputs),
         outputs=_edges(plan, graph.outputs),
-        operators=tuple(
-            OperatorRecord(
-                index=row.index,
-                kind=row.kind,
-                name=row.name,
-                kernel=row.kernel,
-                macs=row.macs,
-                tensors=tuple(graph.tensors[i].source for i in graph.operators[row.index].outputs),
-                bytes=tuple(graph.tensors[i].bytes for i in graph.operators[row.index].outputs),
-                instructions=row.instructions,
-            )
-            for row in report.operators
-        ),
-        plan=PlanRecord(
-            peak_bytes=plan.certificate.peak_bytes,
-            lower_bound_bytes=plan.certificate.lower_bound_bytes,
-            peak_operator=plan.certificate.peak_step,
-            arenas=dict(plan.arenas),
-            order_method=plan.certificate.order_method,
-            packing_method=plan.certificate.packing_method,
-        ),
-        regions=tuple(
-            RegionRecord(
-                region=region.region,
-                kind="ram" if region.kind == "ram" else "flash",
-                capacity_bytes=region.capacity_bytes,
-                parts={part.name: part.bytes for part in region.parts},
-            )
-            for region in report.regions
-        ),
+        operators=_operators(plan, report),
+        plan=_plan_record(plan),
+        regions=_regions(report),
         calibration=dict(calibration) if calibration else None,
         labels=labels,
+    )
+
+
+def _operators(plan: Plan, report: FitReport) -> tuple[OperatorRecord, ...]:
+    graph = plan.graph
+    return tuple(
+        OperatorRecord(
+            index=row.index,
+            kind=row.kind,
+            name=row.name,
+            kernel=row.kernel,
+            macs=row.macs,
+            tensors=tuple(graph.tensors[i].source for i in graph.operators[row.index].outputs),
+            bytes=tuple(graph.tensors[i].bytes for i in graph.operators[row.index].outputs),
+            instructions=row.instructions,
+        )
+        for row in report.operators
+    )
+
+
+def _plan_record(plan: Plan) -> PlanRecord:
+    certificate = plan.certificate
+    return PlanRecord(
+        peak_bytes=certificate.peak_bytes,
+        lower_bound_bytes=certificate.lower_bound_bytes,
+        peak_operator=certificate.peak_step,
+        arenas=dict(plan.arenas),
+        order_method=certificate.order_method,
+        packing_method=certificate.packing_method,
+    )
+
+
+def _regions(report: FitReport) -> tuple[RegionRecord, ...]:
+    return tuple(
+        RegionRecord(
+            region=region.region,
+            kind="ram" if region.kind == "ram" else "flash",
+            capacity_bytes=region.capacity_bytes,
+            parts={part.name: part.bytes for part in region.parts},
+        )
+        for region in report.regions
     )
 
 

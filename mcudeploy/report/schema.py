@@ -89,6 +89,7 @@ def documents() -> dict[str, tuple[int, str, dict[str, Any]]]:
         "generate": (1, "mcudeploy generate", {"project": Path, "manifest": Manifest}),
         "build": (1, "mcudeploy build", {"build": api.Built}),
         "test": (1, "mcudeploy test", _TEST),
+        "validate": (1, "mcudeploy validate", _TEST),
         "deploy": (
             1,
             "mcudeploy deploy",
