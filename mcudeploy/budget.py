@@ -7,6 +7,7 @@ are estimates until a build has been linked, and are marked so.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from mcudeploy.board import Board, MemoryRegion
@@ -15,6 +16,7 @@ from mcudeploy.memory.plan import Certificate, Plan
 from mcudeploy.operators.base import Target
 from mcudeploy.operators.code_size import code_bytes
 from mcudeploy.operators.constants import constant_bytes
+from mcudeploy.operators.costs import predicted_instructions, predicted_milliseconds
 from mcudeploy.operators.support import macs
 
 STACK_RESERVE_BYTES = 2048
@@ -73,6 +75,9 @@ class OperatorRow:
     kernel: str
     reason: str
     instructions: float | None
+    """Predicted; None where the kernel's cost on this core is not known."""
+    milliseconds: float | None = None
+    """Estimated from them."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,10 @@ class FitReport:
     parameters: int
     input_bytes: int
     output_bytes: int
+    instructions: float | None = None
+    """Predicted for one inference; None when an operator's are not known."""
+    milliseconds: float | None = None
+    """Estimated from them; `profile` knows better after a build."""
     notes: tuple[str, ...] = ()
 
     @property
@@ -114,8 +123,19 @@ class FitReport:
         return f"{self.model} does not fit {self.board.name}: " + "; ".join(phrases)
 
 
-def budget(plan: Plan, target: Target, *, model: str, notes: tuple[str, ...] = ()) -> FitReport:
-    """The verdict on a plan: every region of the board with all that it would hold."""
+def budget(
+    plan: Plan,
+    target: Target,
+    *,
+    model: str,
+    notes: tuple[str, ...] = (),
+    constants: Mapping[str, int] | None = None,
+) -> FitReport:
+    """The verdict on a plan: every region of the board with all that it would hold.
+
+    `constants` are the bytes of weights, biases and tables, for a plan whose constants have sizes
+    but no values to tell which of them are equal.
+    """
     graph = plan.graph
     ram = plan.board.regions("ram", external=True)
     used = set(plan.arenas) | {place.region for place in plan.state.values()}
@@ -124,20 +144,29 @@ def budget(plan: Plan, target: Target, *, model: str, notes: tuple[str, ...] = (
         for position, region in enumerate(ram)
         if position == 0 or not region.external or region.name in used
     ]
-    regions.append(_flash_budget(plan, target))
+    regions.append(_flash_budget(plan, target, constants))
+    rows = operator_rows(plan)
     return FitReport(
         model=model,
         board=plan.board,
         dtype="int8",
         regions=tuple(regions),
-        operators=operator_rows(plan),
+        operators=rows,
         certificate=plan.certificate,
         macs=sum(macs(graph, operator) for operator in graph.operators),
-        parameters=sum(row.parameters for row in operator_rows(plan)),
+        parameters=sum(row.parameters for row in rows),
         input_bytes=sum(graph.tensors[i].bytes for i in graph.inputs),
         output_bytes=sum(graph.tensors[i].bytes for i in graph.outputs),
+        instructions=_sum(row.instructions for row in rows),
+        milliseconds=_sum(row.milliseconds for row in rows),
         notes=notes,
     )
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    """The sum, None when one is not known."""
+    known = list(values)
+    return None if None in known else sum(value or 0.0 for value in known)
 
 
 def _ram_budget(plan: Plan, region: MemoryRegion, *, first: bool) -> RegionBudget:
@@ -162,9 +191,11 @@ def _ram_budget(plan: Plan, region: MemoryRegion, *, first: bool) -> RegionBudge
     return RegionBudget(region.name, "ram", region.size, tuple(parts))
 
 
-def _flash_budget(plan: Plan, target: Target) -> RegionBudget:
+def _flash_budget(
+    plan: Plan, target: Target, constants: Mapping[str, int] | None
+) -> RegionBudget:
     flash = plan.board.regions("flash")[0]
-    sizes = constant_bytes(plan.implementations)
+    sizes = constant_bytes(plan.implementations) if constants is None else constants
     parts = [Part(name, sizes[name]) for name in ("weights", "biases", "tables")]
     parts.append(Part("code", code_bytes(plan.implementations, target.core), exact=False))
     return RegionBudget(flash.name, "flash", flash.size, tuple(parts))
@@ -207,5 +238,6 @@ def _row(plan: Plan, position: int, operator: Operator) -> OperatorRow:
         live_bytes=plan.live_bytes[position],
         kernel=implementation.kernel,
         reason=implementation.reason,
-        instructions=implementation.instructions,
+        instructions=predicted_instructions(implementation, plan.board.core),
+        milliseconds=predicted_milliseconds(implementation, plan.board),
     )

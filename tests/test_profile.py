@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 import mcudeploy
 from mcudeploy.board import find_board
+from mcudeploy.board_flash import FlashStall
 from mcudeploy.cli import app
 from mcudeploy.emulator.counting import compiled_available
 from mcudeploy.emulator.link import Link
@@ -20,7 +21,6 @@ from mcudeploy.emulator.unicorn import Machine
 from mcudeploy.errors import InputError
 from mcudeploy.profiling import BlockTiming
 from mcudeploy.profiling.cycles import cycle_model
-from mcudeploy.profiling.flash import FlashStall
 from mcudeploy.profiling.recorder import OperatorRecorder
 from mcudeploy.toolchain.elf import read_elf
 

@@ -6,8 +6,8 @@ import subprocess
 import pytest
 
 from mcudeploy.board import CORES, find_board
+from mcudeploy.board_flash import flash_stall
 from mcudeploy.profiling.cycles import cycle_model, disassemble
-from mcudeploy.profiling.flash import flash_stall
 
 _DOT = "1: ldr r3, [r0], #4\nldr r4, [r1], #4\nsmlad r2, r3, r4, r2\ncmp r0, r5\nbne 1b"
 

@@ -26,6 +26,7 @@ from mcudeploy.operators.base import (
 from mcudeploy.operators.view import output_of, scale_limits, tensor_at
 
 _LOOPS = 4
+_INLINE_BYTES = 64
 
 _BOX = """\
 static const mcud_box_t {name} = {{
@@ -132,8 +133,20 @@ def movement(
 def _work(
     graph: Graph, operator: Operator, boxes: Sequence[Box], fill: int | None
 ) -> Mapping[str, float]:
-    """Bytes filled, boxes, innermost loops, runs, and the bytes of runs of one byte and of more."""
-    work = {"call": 1, "box": 0, "loop": 0, "run": 0, "byte": 0, "run bytes": 0, "filled": 0}
+    """Bytes filled, boxes, innermost loops, single bytes, runs and what memcpy moves in them.
+
+    A box of one run is a memcpy of constant size, which compilers do in line up to 64 bytes.
+    """
+    work = {
+        "call": 1,
+        "box": 0,
+        "loop": 0,
+        "byte": 0,
+        "run": 0,
+        "inline words": 0,
+        "inline rest": 0,
+    }
+    work |= {"aligned words": 0, "words": 0, "rest": 0, "filled": 0}
     if fill is not None:
         work["filled"] = sum(graph.tensors[index].bytes for index in operator.outputs)
     for box in boxes:
@@ -143,7 +156,14 @@ def _work(
         work["box"] += 1
         work["loop"] += math.prod(extent for extent, _, _ in loops[:-1]) if loops else 0
         work["byte" if run == 1 else "run"] += runs
-        work["run bytes"] += runs * run if run > 1 else 0
+        steps = [box.in_start, box.out_start, *(step for loop in loops for step in loop[1:])]
+        aligned = not any(step % 4 for step in steps)
+        if not loops and run <= _INLINE_BYTES:
+            work["inline words"] += run // 4
+            work["inline rest"] += run % 4
+        elif run > 1:
+            work["aligned words" if aligned else "words"] += runs * (run // 4)
+            work["rest"] += runs * (run % 4)
     return work
 
 

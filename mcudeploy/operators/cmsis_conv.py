@@ -190,7 +190,7 @@ def cmsis_depthwise(
         quantization,
         _constants(quantization, weights, bias),
         depthwise_scratch(shape, target.core),
-        depthwise_work(shape),
+        depthwise_work(shape, depthwise_function(shape, target.core)),
         params_type="cmsis_nn_dw_conv_params",
         kernel_n=1,
         kernel_c=shape.out_c,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mcudeploy.operators.shapes import ConvShape, FullyConnectedShape, PoolShape
+from mcudeploy.operators.shapes import ConvShape, FullyConnectedShape, MeanShape, PoolShape
 
 Work = Mapping[str, float]
 
@@ -88,36 +88,53 @@ def product_work(rows: int, channels: int, columns: int, calls: int = 1) -> Work
     }
 
 
-def depthwise_work(s: ConvShape) -> Work:
-    """The depthwise kernels, which differ in what they gain from four channels at a time."""
+def depthwise_work(s: ConvShape, function: str) -> Work:
+    """The depthwise kernels, by name; each takes channels by four in a way of its own."""
     pixels, taps = s.out_h * s.out_w, s.k_h * s.k_w
     rows = sum(_heights(s)) * s.out_w
     inside = sum(_heights(s)) * sum(_widths(s))
     fours, rest = divmod(s.out_c, 4)
-    tiles = s.in_c * -(-s.depth_multiplier // 4)
-    return {
+    by_four = {
         "call": 1,
         "pixel": pixels,
-        "tap": inside,
-        "padded tap": pixels * taps - inside,
-        "input bytes": inside * s.in_c,
-        "padded bytes": (pixels * taps - inside) * s.in_c,
         "four": pixels * fours,
         "four, row": rows * fours,
         "four, tap": inside * fours,
-        "four, pair of taps": pixels * fours * (taps // 2),
-        "four, last tap": pixels * fours * (taps % 2),
         "one": pixels * rest,
         "one, row": rows * rest,
         "one, tap": inside * rest,
-        "one, any tap": pixels * rest * taps,
+    }
+    if function == "arm_depthwise_conv_3x3_s8":
+        return by_four
+    undilated = s.dilation_h == s.dilation_w == 1
+    if function == "arm_depthwise_conv_s8" and s.depth_multiplier % 4 == 0 and undilated:
+        return {
+            "call": 1,
+            "tiles": pixels,
+            "tile": pixels * fours,
+            "tile, row": rows * fours,
+            "tile, tap": inside * fours,
+        }
+    plain = {
+        "call": 1,
+        "pixel": pixels,
         "channel": pixels * s.out_c,
         "channel, row": rows * s.out_c,
         "channel, tap": inside * s.out_c,
         "dilated": pixels * s.out_c * ((s.dilation_h > 1) + (s.dilation_w > 1)),
-        "tile": pixels * tiles,
-        "tile, row": rows * tiles,
-        "tile, tap": inside * tiles,
+    }
+    if function == "arm_depthwise_conv_s8":
+        return plain
+    return plain | {  # arm_depthwise_conv_s8_opt; without DSP instructions it is the plain one
+        "tap": inside,
+        "input bytes": inside * s.in_c,
+        "padded tap": pixels * taps - inside,
+        "padded bytes": (pixels * taps - inside) * s.in_c,
+        "four": pixels * fours,
+        "four, pair of taps": pixels * fours * (taps // 2),
+        "four, last tap": pixels * fours * (taps % 2),
+        "one": pixels * rest,
+        "one, any tap": pixels * rest * taps,
     }
 
 
@@ -174,6 +191,33 @@ def elements_work(count: int, rows: int = 1) -> Work:
         "four": count // 4,
         "one": count % 4,
     }
+
+
+def product_of_elements_work(count: int, rows: int, *, exact: bool) -> Work:
+    """mcud_mul_s8, whose requantization is one of two."""
+    part = "exact element" if exact else "element"
+    return {"call": 1, "row": rows, part: rows * count, "one": rows * (count % 4)}
+
+
+def mean_work(s: MeanShape) -> Work:
+    """mcud_mean_s8: four channels at a time, single ones where there are fewer."""
+    groups = -(-s.channels // 4) if s.channels > 3 else 0
+    singles = 0 if groups else s.channels
+    taps = s.in_h * s.in_w
+    return {
+        "call": 1,
+        "group": groups,
+        "group tap": groups * taps,
+        "single": singles,
+        "single row": singles * s.in_h,
+        "single tap": singles * taps,
+    }
+
+
+def depthwise_pixels_work(s: ConvShape, exact_channels: int) -> Work:
+    """mcud_depthwise_pixels_s8: each pixel's channels by four."""
+    by_four = depthwise_work(s, "arm_depthwise_conv_3x3_s8")
+    return {**by_four, "exact": s.out_h * s.out_w * exact_channels}
 
 
 def window_work(s: ConvShape) -> Work:

@@ -2,7 +2,7 @@
 """`mcudeploy profile`: instructions and estimated time of each operator of a built project.
 
 Instructions are exact: those of one inference on an emulator. Cycles follow from the basic blocks
-that were executed, by the model of the core (`cycles.py`) and of the board's flash (`flash.py`);
+that were executed, by the model of the core (`cycles.py`) and of the board's flash (`board_flash.py`);
 milliseconds from the board's clock; energy from the datasheet's run-mode current. Kernels have no
 branches that depend on data worth speaking of, so one inference on random input stands for all.
 
@@ -18,6 +18,7 @@ from pathlib import Path
 
 from mcudeploy import emulator as emulators
 from mcudeploy.board import Board
+from mcudeploy.board_flash import FlashStall, flash_stall
 from mcudeploy.codegen.manifest import Manifest, OperatorRecord, read_manifest
 from mcudeploy.emulator.base import Inference, Session
 from mcudeploy.emulator.counting import Block
@@ -28,7 +29,6 @@ from mcudeploy.errors import InputError, ToolError
 from mcudeploy.frontend.reference import sample_inputs
 from mcudeploy.frontend.tflite import read_tflite
 from mcudeploy.profiling.cycles import CycleModel, cycle_model, disassemble
-from mcudeploy.profiling.flash import FlashStall, flash_stall
 from mcudeploy.profiling.recorder import OperatorBlocks, OperatorRecorder
 from mcudeploy.toolchain.elf import FirmwareImage, read_elf
 from mcudeploy.toolchain.platformio import elf_path

@@ -136,6 +136,11 @@ def _print_verdict(verdict: Verdict, tested: Tested, out: Console, unit: str) ->
         f"  {verdict.instructions:,} {unit} per inference{per_mac}, "
         f"stack {verdict.stack_bytes:,} bytes"
     )
+    known = [operator.instructions for operator in tested.manifest.operators]
+    if None not in known and verdict.instructions:
+        predicted = sum(count or 0.0 for count in known)
+        error = 100 * (predicted / verdict.instructions - 1)
+        out.print(f"  predicted before the build: {predicted:,.0f} ({error:+.1f} %)")
 
 
 def print_deployed(deployed: Deployed, out: Console) -> None:

@@ -75,9 +75,13 @@ def print_fit(report: FitReport, out: Console) -> None:
     proof = "proven least" if certificate.gap_bytes <= 0 else f"proven bound {bound}"
     peak = report.peak
     out.print(
-        f"peak {bytes_text(certificate.peak_bytes)} at #{peak.index} {peak.kind} "
+        f"> peak {bytes_text(certificate.peak_bytes)} at #{peak.index} {peak.kind} "
         f"({shape_text(peak.output_shape)}); {proof}; order: {certificate.order_method}"
     )
+    if report.instructions is not None:
+        time = f", {report.milliseconds:,.1f} ms" if report.milliseconds is not None else ""
+        rate = f" ({report.instructions / report.macs:.2f} a MAC)" if report.macs else ""
+        out.print(f"predicted: about {report.instructions:,.0f} instructions{rate}{time}")
     for note in report.notes:
         out.print(f"note: {note}")
     style = "bold green" if report.fits else "bold red"
@@ -103,27 +107,35 @@ def _region_table(regions: Iterable[RegionBudget]) -> Table:
 
 def _operator_table(report: FitReport) -> Table:
     made = table(
-        "#", "operator", "output", "MACs", "param", "in+out+scratch", "live",
-        right=("#", "MACs", "param", "in+out+scratch", "live"),
+        "#", "operator", "output", "kMACs", "kinstr", "param", "in+out+scratch", "live",
+        right=("#", "kMACs", "kinstr", "param", "in+out+scratch", "live"),
     )  # fmt: skip
     for row in report.operators:
         peak = row.index == report.certificate.peak_step
         made.add_row(
-            str(row.index),
+            f"{'>' if peak else ''}{row.index}",
             row.kind,
             shape_text(row.output_shape),
-            f"{row.macs:,}" if row.macs else "",
+            _thousands(row.macs),
+            _thousands(row.instructions),
             f"{row.parameters:,}" if row.parameters else "",
             _own_bytes(row),
-            f"{row.live_bytes:,}{' <' if peak else '  '}",
+            f"{row.live_bytes:,}",
             style="bold" if peak else "",
         )
     return made
 
 
+def _thousands(count: float | None) -> str:
+    """In thousands; nothing for zero, or where it is not known."""
+    if not count:
+        return ""
+    return f"{count / 1000:,.0f}" if count >= 10_000 else f"{count / 1000:.1f}"
+
+
 def _own_bytes(row: OperatorRow) -> str:
-    scratch = f"+{row.scratch_bytes:,}" if row.scratch_bytes else ""
-    return f"{row.input_bytes:,}+{row.output_bytes:,}{scratch}"
+    scratch = f"+{row.scratch_bytes}" if row.scratch_bytes else ""
+    return f"{row.input_bytes}+{row.output_bytes}{scratch}"
 
 
 @contextmanager

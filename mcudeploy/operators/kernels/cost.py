@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from mcudeploy.operators.shapes import ConvShape, FullyConnectedShape, MeanShape, PoolShape
+from mcudeploy.operators.shapes import ConvShape, FullyConnectedShape, PoolShape
 
 
 def conv_instructions(shape: ConvShape, steps: int, exact_pairs: int) -> float:
@@ -174,11 +174,6 @@ def pool_instructions(kind: Literal["average", "max"], shape: PoolShape) -> floa
             rows, taps = (1, height * width) if width == shape.in_w else (height, width)
             per_group += 59.6 + rows * (19.1 + 10.1 * (taps // 2) + 4.3 * (taps % 2))
     return 35 + 65 * pixels + -(-shape.channels // 4) * per_group
-
-
-def mean_instructions(shape: MeanShape) -> float:
-    """mcud_mean_s8."""
-    return 60 + -(-shape.channels // 4) * (200 + 5.1 * shape.in_h * shape.in_w)
 
 
 def _extents(outputs: int, stride: int, pad: int, kernel: int, size: int) -> list[int]:

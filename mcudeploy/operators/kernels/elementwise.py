@@ -11,6 +11,7 @@ import numpy.typing as npt
 from mcudeploy.operators.base import Implementation, OverlapRule, Target
 from mcudeploy.operators.kernels.requantize import ChannelSum, find_exact, find_fast
 from mcudeploy.operators.shapes import AddQuantization, MulQuantization
+from mcudeploy.operators.work import elements_work, product_of_elements_work
 
 _ADD_SHIFT = 21
 _ADD_FRACTION = 8
@@ -129,7 +130,7 @@ def add_implementation(
         overlaps=(OverlapRule(input=0, max_distance=0), OverlapRule(input=1, max_distance=0)),
         sources=("kernels/add_s8.c",),
         headers=("add_s8.h",),
-        instructions=7.75 * count + 40 if target.core.dsp else None,
+        work=elements_work(count),
         reason="two multiplies and one saturation, proven over all pairs of inputs",
     )
 
@@ -173,6 +174,7 @@ def mul_implementation(
         + ((OverlapRule(input=1, max_distance=0),) if repeats == 1 else ()),
         sources=("kernels/mul_s8.c",),
         headers=("mul_s8.h",),
+        work=product_of_elements_work(count, repeats, exact=fast is None),
         reason="centred and extended two at a time",
     )
 

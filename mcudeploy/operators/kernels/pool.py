@@ -8,8 +8,9 @@ from typing import Literal
 import numpy as np
 
 from mcudeploy.operators.base import Implementation, OverlapRule, RowForm, RowWindow, Target
-from mcudeploy.operators.kernels.cost import mean_instructions, pool_instructions
+from mcudeploy.operators.kernels.cost import pool_instructions
 from mcudeploy.operators.shapes import MeanQuantization, MeanShape, PoolShape, quantize_multiplier
+from mcudeploy.operators.work import mean_work, pool_work
 
 _POOL_CALL = """
 static const mcud_pool_s8_t params = {
@@ -94,6 +95,7 @@ def pool_implementation(
         sources=("kernels/pool_s8.c",),
         headers=("pool_s8.h",),
         instructions=pool_instructions(kind, shape) if target.core.dsp else None,
+        work=pool_work(shape),
         reason="four channels at a time",
     )
 
@@ -161,6 +163,6 @@ def mean_implementation(
         overlaps=(OverlapRule(input=0, max_distance=-shape.channels),),
         sources=("kernels/pool_s8.c",),
         headers=("pool_s8.h",),
-        instructions=mean_instructions(shape) if target.core.dsp else None,
+        work=mean_work(shape),
         reason="four channels at a time",
     )

@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Random layers for instruction costs: one operator each, its kernels, and their exact counts."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from kernel_emulator import CountedProgram
+from kernel_program import Case
+from tflite_builder import ModelBuilder
+
+from mcudeploy.board import Core
+from mcudeploy.frontend.tflite import read_tflite
+from mcudeploy.graph.ir import NO_TENSOR, Graph
+from mcudeploy.operators import support
+from mcudeploy.operators.base import Implementation, Target
+from mcudeploy.toolchain import cmsis_nn
+
+Random = np.random.Generator
+_PROGRAM_CASES = 60
+_CHANNELS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64)
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """An operator of a graph, and kernels of it on a core."""
+
+    graph: Graph
+    implementations: tuple[Implementation, ...]
+    position: int = 0
+
+    def case(self, implementation: Implementation, random: Random) -> Case:
+        operator = self.graph.operators[self.position]
+        inputs = []
+        for index in operator.inputs:
+            tensor = self.graph.tensors[index] if index != NO_TENSOR else None
+            size = tensor.bytes if tensor is not None and not tensor.is_constant else 1
+            inputs.append(np.clip(random.normal(0, 40, size), -128, 127).astype(np.int8))
+        return Case(implementation, tuple(inputs), self.graph.tensors[operator.outputs[0]].bytes)
+
+
+def _pick(random: Random, values: Sequence[int]) -> int:
+    return int(random.choice(values))
+
+
+def _weights(random: Random, shape: Sequence[int]) -> np.ndarray:
+    return np.clip(random.normal(0, 40, shape), -127, 127).astype(np.int8)
+
+
+def _out_scale(columns: int) -> float:
+    """So that outputs spread over int8: inputs and weights have a deviation of 40."""
+    return 1600 * columns**0.5 / 40
+
+
+def _same(size: int, kernel: int, stride: int, dilation: int, padding: str) -> int:
+    reach = (kernel - 1) * dilation + 1
+    return -(-size // stride) if padding == "SAME" else -(-(size - reach + 1) // stride)
+
+
+def _window(random: Random, *, one_by_one: bool = False) -> tuple[int, int, int, int, str]:
+    """Height and width of the map, kernel, stride, padding."""
+    height, width = (int(v) for v in random.integers(3, 15, 2))
+    kernel = 1 if one_by_one else _pick(random, (2, 3, 3, 3, 5))
+    if kernel > min(height, width):
+        kernel = 3
+    padding = "VALID" if one_by_one else str(random.choice(["SAME", "SAME", "VALID"]))
+    return height, width, kernel, _pick(random, (1, 1, 2)), padding
+
+
+def _convolution(b: ModelBuilder, random: Random, one_by_one: bool) -> int:
+    height, width, kernel, stride, padding = _window(random, one_by_one=one_by_one)
+    in_c, out_c = _pick(random, _CHANNELS[:14]), _pick(random, _CHANNELS[1:14])
+    out = [_same(n, kernel, stride, 1, padding) for n in (height, width)]
+    x = b.input((1, height, width, in_c), scale=1.0, zero_point=int(random.integers(-128, 128)))
+    w = b.constant(_weights(random, (out_c, kernel, kernel, in_c)), scale=[1.0] * out_c)
+    bias = b.constant(np.zeros(out_c, np.int32), scale=[1.0] * out_c)
+    scale = _out_scale(kernel * kernel * in_c)
+    y = b.tensor((1, *out, out_c), scale=scale, zero_point=int(random.integers(-128, 128)))
+    return b.operator(
+        "CONV_2D", [x, w, bias], y, padding=padding, stride_h=stride, stride_w=stride,
+        dilation_h_factor=1, dilation_w_factor=1,
+    )  # fmt: skip
+
+
+def _depthwise(b: ModelBuilder, random: Random) -> int:
+    height, width, kernel, stride, padding = _window(random)
+    in_c, multiplier = _pick(random, _CHANNELS[1:14]), _pick(random, (1, 1, 1, 2, 4, 8))
+    in_c = min(in_c, 8) if multiplier > 1 else in_c
+    dilation = 1
+    if random.random() < 0.1 and stride == 1 and (kernel - 1) * 2 < min(height, width):
+        dilation = 2
+    out = [_same(n, kernel, stride, dilation, padding) for n in (height, width)]
+    out_c = in_c * multiplier
+    x = b.input((1, height, width, in_c), scale=1.0, zero_point=int(random.integers(-128, 128)))
+    w = b.constant(_weights(random, (1, kernel, kernel, out_c)), scale=[1.0] * out_c, axis=3)
+    bias = b.constant(np.zeros(out_c, np.int32), scale=[1.0] * out_c)
+    y = b.tensor((1, *out, out_c), scale=_out_scale(kernel * kernel))
+    return b.operator(
+        "DEPTHWISE_CONV_2D", [x, w, bias], y, padding=padding, stride_h=stride, stride_w=stride,
+        depth_multiplier=multiplier, dilation_h_factor=dilation, dilation_w_factor=dilation,
+    )  # fmt: skip
+
+
+def _transposed(b: ModelBuilder, random: Random) -> int:
+    height, width = (int(v) for v in random.integers(2, 8, 2))
+    in_c, out_c = _pick(random, _CHANNELS[:9]), _pick(random, _CHANNELS[:9])
+    shape = b.constant(np.array([1, 2 * height, 2 * width, out_c], np.int32))
+    w = b.constant(_weights(random, (out_c, 3, 3, in_c)), scale=[1.0] * out_c)
+    x = b.input((1, height, width, in_c), scale=1.0)
+    y = b.tensor((1, 2 * height, 2 * width, out_c), scale=_out_scale(3 * in_c))
+    return b.operator("TRANSPOSE_CONV", [shape, w, x], y, padding="SAME", stride_h=2, stride_w=2)
+
+
+def _dense(b: ModelBuilder, random: Random, per_row: bool) -> int:
+    in_c, out_c = int(random.integers(8, 300)), int(random.integers(2, 80))
+    x = b.input((1, in_c), scale=1.0, zero_point=int(random.integers(-128, 128)))
+    scales = [float(s) for s in random.uniform(0.8, 1.2, out_c)] if per_row else 1.0
+    w = b.constant(_weights(random, (out_c, in_c)), scale=scales)
+    bias = b.constant(np.zeros(out_c, np.int32), scale=scales)
+    return b.operator("FULLY_CONNECTED", [x, w, bias], b.tensor((1, out_c), scale=_out_scale(in_c)))
+
+
+def _pool(b: ModelBuilder, random: Random, kind: str) -> int:
+    height, width, kernel, stride, padding = _window(random)
+    channels = _pick(random, _CHANNELS)
+    if random.random() < 0.25:
+        kernel, padding, stride = min(height, width), "VALID", 1
+    out = [_same(n, kernel, stride, 1, padding) for n in (height, width)]
+    x = b.input((1, height, width, channels), scale=1.0)
+    return b.operator(
+        kind, [x], b.tensor((1, *out, channels), scale=1.0), padding=padding, stride_h=stride,
+        stride_w=stride, filter_height=kernel, filter_width=kernel,
+    )  # fmt: skip
+
+
+def _binary(b: ModelBuilder, random: Random, kind: str) -> int:
+    shape = (1, int(random.integers(1, 12)), int(random.integers(1, 12)), _pick(random, _CHANNELS))
+    other = shape if random.random() < 0.5 else (1, 1, 1, shape[3])
+    scale = 40.0 if kind == "MUL" else 40.0**3 if kind == "SQUARED_DIFFERENCE" else 1.0
+    scale = 1.0 if kind in ("MAXIMUM", "MINIMUM") else 0.05 if kind == "DIV" else scale + 0.7
+    first, second = b.input(shape, scale=1.0), b.input(other, scale=1.0)
+    if kind == "PRELU":
+        alpha = _weights(random, shape[1:] if other == shape else (1, 1, shape[3]))
+        second = b.constant(alpha, scale=0.01)
+    return b.operator(kind, [first, second], b.tensor(shape, scale=scale))
+
+
+def _softmax(b: ModelBuilder, random: Random) -> int:
+    shape = (int(random.integers(1, 20)), int(random.integers(2, 60)))
+    x = b.input((1, *shape), scale=0.1)
+    return b.operator("SOFTMAX", [x], b.tensor((1, *shape), scale=1 / 256, zero_point=-128), beta=1)
+
+
+def _moved(b: ModelBuilder, random: Random, kind: str) -> int:
+    shape = tuple(int(v) for v in random.integers(1, 12, 4))
+    x = b.input((1, *shape[1:]), scale=1.0)
+    if kind == "PAD":
+        pads = np.array([[0, 0], [1, 1], [1, 2], [0, 0]], np.int32)
+        out = (1, shape[1] + 2, shape[2] + 3, shape[3])
+        return b.operator("PAD", [x, b.constant(pads)], b.tensor(out, scale=1.0))
+    if kind == "CONCATENATION":
+        parts = [x, b.input((1, *shape[1:]), scale=1.0)]
+        axis = int(random.integers(1, 4))
+        whole = [2 * n if at == axis else n for at, n in enumerate((1, *shape[1:]))]
+        return b.operator(kind, parts, b.tensor(whole, scale=1.0), axis=axis)
+    axes = np.array([0, *(1 + random.permutation(3))], np.int32)
+    out = tuple((1, *shape[1:])[axis] for axis in axes)
+    return b.operator("TRANSPOSE", [x, b.constant(axes)], b.tensor(out, scale=1.0))
+
+
+def _product(b: ModelBuilder, random: Random) -> int:
+    batches, rows, depth, columns = (int(v) for v in random.integers(1, 24, 4))
+    batches = min(batches, 4)
+    first = b.input((1, batches, rows, depth), scale=1.0)
+    second = b.input((1, batches, depth, columns), scale=1.0)
+    y = b.tensor((1, batches, rows, columns), scale=_out_scale(depth))
+    return b.operator("BATCH_MATMUL", [first, second], y, adj_x=False, adj_y=False)
+
+
+def _reduction(b: ModelBuilder, random: Random, kind: str) -> int:
+    shape = (1, int(random.integers(2, 12)), int(random.integers(2, 12)), _pick(random, _CHANNELS))
+    axes = [1, 2] if random.random() < 0.5 else [3]
+    out = tuple(n for axis, n in enumerate(shape) if axis not in axes)
+    x = b.input(shape, scale=1.0)
+    scale = 10.0 if kind == "SUM" else 1.0
+    return b.operator(
+        kind, [x, b.constant(np.array(axes, np.int32))], b.tensor(out, scale=scale), keep_dims=False
+    )
+
+
+MAKERS: dict[str, Callable[[ModelBuilder, Random], int]] = {
+    "conv": lambda b, r: _convolution(b, r, False),
+    "conv 1x1": lambda b, r: _convolution(b, r, True),
+    "depthwise": _depthwise,
+    "transposed": _transposed,
+    "dense": lambda b, r: _dense(b, r, False),
+    "dense per row": lambda b, r: _dense(b, r, True),
+    "softmax": _softmax,
+    "product": _product,
+    **{k: (lambda b, r, k=k: _pool(b, r, k)) for k in ("AVERAGE_POOL_2D", "MAX_POOL_2D")},
+    **{
+        k: (lambda b, r, k=k: _binary(b, r, k))
+        for k in (
+            "ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE", "PRELU",
+        )
+    },
+    **{k: (lambda b, r, k=k: _moved(b, r, k)) for k in ("PAD", "TRANSPOSE", "CONCATENATION")},
+    **{
+        k: (lambda b, r, k=k: _reduction(b, r, k))
+        for k in ("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN")
+    },
+}  # fmt: skip
+
+
+def layers(makers: Sequence[str], count: int, random: Random, core: Core) -> Iterator[Layer]:
+    """`count` layers of each maker with all kernels that ours and CMSIS-NN's choices offer."""
+    for maker in makers:
+        for number in range(count):
+            builder = ModelBuilder()
+            output = MAKERS[maker](builder, random)
+            graph = read_tflite(builder.build([output]), f"{maker}-{number}")
+            operator = graph.operators[0]
+            offered: dict[tuple[str, int], Implementation] = {}
+            for kernels in ("auto", "cmsis-nn"):
+                target = Target(core, kernels)  # type: ignore[arg-type]
+                for one in support.family(operator).implementations(graph, operator, target):
+                    if one.snippet:
+                        offered.setdefault((one.kernel, one.scratch_bytes), one)
+            yield Layer(graph, tuple(offered.values()))
+
+
+def count_instructions(
+    measured: Sequence[tuple[Layer, Implementation]], core: Core, random: Random
+) -> list[int]:
+    """Exact instructions of each implementation on random input, compiled as projects are."""
+    counts = []
+    tree = cmsis_nn.source()
+    for start in range(0, len(measured), _PROGRAM_CASES):
+        cases = [layer.case(one, random) for layer, one in measured[start : start + _PROGRAM_CASES]]
+        functions = {
+            source.removeprefix("cmsis-nn:")
+            for case in cases
+            for source in case.implementation.sources
+            if source.startswith("cmsis-nn:")
+        }
+        files = [str(tree / f) for f in cmsis_nn.closure(sorted(functions)) if f.suffix == ".c"]
+        more = ["-I", str(tree / "Include"), "-include", "string.h", *files]
+        with tempfile.TemporaryDirectory() as folder:
+            program = CountedProgram(cases, core, Path(folder), more=more)
+            counts += [program.run(index).instructions for index in range(len(cases))]
+    return counts
