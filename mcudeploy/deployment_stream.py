@@ -16,7 +16,7 @@ from mcudeploy.memory.plan import Plan
 from mcudeploy.memory.planner import PlanOptions
 from mcudeploy.memory.streamed import make_streamed_plan
 from mcudeploy.operators.base import Implementation, Target
-from mcudeploy.operators.support import family
+from mcudeploy.operators.support import row_candidates
 
 StreamMode = Literal["off", "auto", "max"]
 
@@ -58,9 +58,7 @@ def streamed_plan(
     if not row_fed and (mode == "off" or (mode == "auto" and enough)):
         return plan
     room = room_bytes(plan, options)
-    forms = [
-        tuple(family(o).row_implementations(plan.graph, o, target)) for o in plan.graph.operators
-    ]
+    forms = row_candidates(plan.graph, target)
     found = make_streamed_plan(
         plan,
         candidates,

@@ -4,8 +4,8 @@
 The order of operators is that of the unstreamed plan. It is cut into steps: single operators, and
 segments between two points where only one map passes. The peak of a step by itself is the height
 of its own packing (a segment) or its live bytes (an operator), plus what waits for later. Dynamic
-programming over the cuts finds the steps of least peak, or, for a given height, those within it
-that stream the fewest rows. Packings of whole plans decide between a few such heights.
+programming over the cuts finds the steps of least peak, or, for a given height, the fastest
+within it. Packings of whole plans decide between a few such heights.
 """
 
 from __future__ import annotations
@@ -25,14 +25,16 @@ from mcudeploy.memory.planner import Candidates, PlanOptions, assemble_plan
 from mcudeploy.memory.problem import Problem
 from mcudeploy.memory.regions import place_in_regions
 from mcudeploy.memory.stream_layout import StreamedLayout, streamed_layout
-from mcudeploy.memory.streaming import Segment, Streaming, analyse, make_segment
+from mcudeploy.memory.streaming import Segment, Streaming, analyse, make_segment, row_bytes
 from mcudeploy.operators.base import Implementation
 from mcudeploy.operators.windows import streamed
 
+ROW_INSTRUCTIONS = 150
+"""What calling a kernel for a single row costs besides the row, about."""
 _SLACKS = (1.0, 1.03, 1.1)
 """Heights of steps that are tried, in parts of the least."""
-_LONGEST = 80
-"""Operators in a segment."""
+_SHORT, _LONGEST = 8, 80
+"""Operators in a segment: those that are tried first, and those that are tried at all."""
 
 
 @dataclass
@@ -80,11 +82,27 @@ class _Steps:
     def _single(self, step: int) -> int:
         graph, spans = self.graph, self.spans
         live = sum(graph.tensors[t].bytes for t, (a, b) in spans.items() if a <= step < b)
-        dying = frozenset(
+        return live + self.costs.extra(step, self.leanest(step), self._dying(step))
+
+    def instructions(self, step: int, most: int) -> float:
+        """Of the fastest kernel of an operator by itself within a height."""
+        graph, spans = self.graph, self.spans
+        live = sum(graph.tensors[t].bytes for t, (a, b) in spans.items() if a <= step < b)
+        dying = self._dying(step)
+        kernels = enumerate(self.costs.candidates[step])
+        within = [k for n, k in kernels if live + self.costs.extra(step, n, dying) <= most]
+        return min((kernel.instructions or 0.0 for kernel in within), default=0.0)
+
+    def _dying(self, step: int) -> frozenset[int]:
+        graph, spans = self.graph, self.spans
+        return frozenset(
             t for t in graph.operators[step].inputs
             if t in spans and spans[t][1] == step + 1 and t not in graph.outputs
         )  # fmt: skip
-        return live + self.costs.extra(step, self.costs.leanest(step, dying), dying)
+
+    def leanest(self, step: int) -> int:
+        """The number of the kernel of an operator by itself that adds the fewest bytes."""
+        return self.costs.leanest(step, self._dying(step))
 
     def _packed(self, streaming: Streaming) -> int:
         """The height of a packing of what is live during a segment."""
@@ -123,15 +141,38 @@ class _Steps:
         )
         return pack(part, Effort(placements=0, attempts=0)).height
 
-    def all_peaks(self) -> list[tuple[int, int, int]]:
-        """(first, end, bytes) of every step that can be."""
+    def all_peaks(self, capacity: int) -> list[tuple[int, int, int]]:
+        """(first, end, bytes) of the steps that matter.
+
+        The longer a segment from one place, the more its rings take: where they exceed what
+        shorter ones have shown to be enough, longer ones are not looked at.
+        """
+        found = self._peaks_within(_SHORT, None)
+        least = _least_peak(found, self.count)
+        most = None if least is None else max(capacity, int(least * _SLACKS[-1]))
+        return self._peaks_within(_LONGEST, most)
+
+    def _peaks_within(self, longest: int, most: int | None) -> list[tuple[int, int, int]]:
         found = []
         for first in range(self.count):
-            for end in range(first + 1, min(self.count, first + _LONGEST) + 1):
+            reach = _LONGEST if self.fed and first == 0 else longest
+            for end in range(first + 1, min(self.count, first + reach) + 1):
                 step = self.peak(first, end)
-                if step is not None:
-                    found.append((first, end, step[0]))
+                if step is None:
+                    continue
+                found.append((first, end, step[0]))
+                if most is not None and step[1] is not None and self._rings(step[1]) > most:
+                    break
         return found
+
+    def _rings(self, streaming: Streaming) -> int:
+        """Bytes of the rings that are there all the time."""
+        segment = streaming.segment
+        return sum(
+            rows * row_bytes(self.graph.tensors[owner])
+            for owner, rows in streaming.rings.items()
+            if streaming.spans[owner] == (segment.first, segment.end)
+        )
 
 
 def leanest_form(forms: Sequence[Implementation]) -> Implementation:
@@ -151,21 +192,25 @@ def _least_peak(steps: Sequence[tuple[int, int, int]], count: int) -> int | None
     return best[count]
 
 
-def _fewest_rows(
-    costs: _Steps, steps: Sequence[tuple[int, int, int]], most: int
-) -> list[Streaming]:
-    """The segments of the way within a height that streams the fewest rows."""
-    best: list[tuple[int, tuple[Streaming, ...]] | None] = [(0, ())] + [None] * costs.count
+def _fastest(costs: _Steps, steps: Sequence[tuple[int, int, int]], most: int) -> list[Streaming]:
+    """The segments of the fastest way within a height."""
+    best: list[tuple[float, tuple[Streaming, ...]] | None] = [(0.0, ())] + [None] * costs.count
     for first, end, bytes_ in sorted(steps, key=lambda s: s[1]):
         before = best[first]
         if before is None or bytes_ > most:
             continue
         found = costs.peak(first, end)
         streaming = found[1] if found else None
-        rows = before[0] + (streaming.events if streaming else 0)
+        if streaming is None:
+            spent = costs.instructions(first, most)
+        else:
+            kernels = [leanest_form(costs.forms[p]) for p in range(first, end)]
+            spent = (
+                sum(k.instructions or 0.0 for k in kernels) + ROW_INSTRUCTIONS * streaming.events
+            )
         known = best[end]
-        if known is None or rows < known[0]:
-            best[end] = (rows, before[1] + ((streaming,) if streaming else ()))
+        if known is None or before[0] + spent < known[0]:
+            best[end] = (before[0] + spent, before[1] + ((streaming,) if streaming else ()))
     last = best[costs.count]
     return [] if last is None else list(last[1])
 
@@ -198,12 +243,7 @@ def _choose(
         if step in inside:
             leanest.append(forms.index(leanest_form(forms)))
         else:
-            dying = frozenset(
-                t for t in costs.graph.operators[step].inputs
-                if t in costs.spans and costs.spans[t][1] == step + 1
-                and t not in costs.graph.outputs
-            )  # fmt: skip
-            leanest.append(costs.costs.leanest(step, dying))
+            leanest.append(costs.leanest(step))
     trial = _Trial(costs.graph, candidates, costs.alignment, costs.overlap, streamings)
     best = trial.pack(leanest, effort)
     target = max(best.packing.height, capacity)
@@ -235,27 +275,33 @@ def make_streamed_plan(
     graph, alignment = base.graph, board.core.alignment
     kept = usable(graph, candidates, lifespans(graph), alignment)
     costs = _Steps(graph, kept, forms, alignment, options.overlap, fed)
-    steps = costs.all_peaks()
+    steps = costs.all_peaks(capacity)
     least = _least_peak(steps, costs.count)
     if least is None:
         return None
-    heights = dict.fromkeys(int(least * slack) for slack in _SLACKS)
-    tried: list[Choice] = []
-    cuts: list[list[Streaming]] = []
+    heights = [int(least * slack) for slack in _SLACKS]
     if capacity > least:
-        heights = dict.fromkeys((capacity, *heights))
-    for most in heights:
-        streamings = _fewest_rows(costs, steps, most)
-        if not streamings:
-            continue
-        tried.append(_choose(costs, streamings, capacity, options.effort))
-        cuts.append(streamings)
-        if tried[-1].packing.height <= capacity:
-            break
+        heights = [*(capacity - capacity // 16 * part for part in range(4)), *heights]
+    tried: list[tuple[Choice, list[Streaming]]] = []
+    for most in dict.fromkeys(heights):
+        streamings = _fastest(costs, steps, most)
+        known = [[one.segment for one in cut] for _, cut in tried]
+        if streamings and [one.segment for one in streamings] not in known:
+            tried.append((_choose(costs, streamings, capacity, options.effort), streamings))
     if not tried:
         return None
-    best = min(range(len(tried)), key=lambda i: tried[i].packing.height)
-    return _assembled(base, tried[best], cuts[best], board, options)
+    within = [one for one in tried if one[0].packing.height <= capacity]
+    if within:
+        best = min(within, key=lambda one: _instructions(*one))
+    else:
+        best = min(tried, key=lambda one: one[0].packing.height)
+    return _assembled(base, *best, board, options)
+
+
+def _instructions(choice: Choice, streamings: Sequence[Streaming]) -> float:
+    """Predicted, with what the loops over rows add."""
+    kernels = sum(one.instructions or 0.0 for one in choice.implementations)
+    return kernels + ROW_INSTRUCTIONS * sum(one.events for one in streamings)
 
 
 def _assembled(

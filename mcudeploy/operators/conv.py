@@ -169,3 +169,19 @@ class DepthwiseConvolution(OperatorFamily):
             *depthwise_implementations(shape, quantization, weights, bias, target),
             library,
         )
+
+    def row_implementations(
+        self, graph: Graph, operator: Operator, target: Target
+    ) -> Sequence[Implementation]:
+        shape = conv_shape(graph, operator)
+        weights = constant_at(graph, operator, 1)
+        if target.kernels != "auto" or weights is None:
+            return ()
+        return depthwise_implementations(
+            shape,
+            conv_quantization(graph, operator, shape.out_c),
+            weights,
+            bias_of(graph, operator),
+            target,
+            single_rows=True,
+        )

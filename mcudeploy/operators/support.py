@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mcudeploy.errors import UnsupportedModelError
 from mcudeploy.graph.ir import Graph, Operator
 from mcudeploy.operators.base import Implementation, OperatorFamily, Target, family_of, known_kinds
@@ -42,6 +44,30 @@ def check_operators(graph: Graph) -> None:
             "deployed:\n" + "\n".join(f"  - {line}" for line in refusals),
             mend=f"{mend}. Supported: {known}",
         )
+
+
+def row_candidates(graph: Graph, target: Target) -> tuple[tuple[Implementation, ...], ...]:
+    """For each operator the kernels that could compute it row by row, the fastest first.
+
+    Instructions are those of all rows.
+    """
+    return tuple(
+        tuple(
+            _of_all_rows(graph, operator, one)
+            for one in fastest_first(
+                family(operator).row_implementations(graph, operator, target), target.core
+            )
+        )
+        for operator in graph.operators
+    )
+
+
+def _of_all_rows(graph: Graph, operator: Operator, form: Implementation) -> Implementation:
+    known = form.instructions
+    if known is None or form.rows is None or not form.rows.flat or form.rows.accumulates:
+        return form
+    height = graph.tensors[operator.outputs[0]].shape[1]
+    return replace(form, instructions=known * height)
 
 
 def candidates(graph: Graph, target: Target) -> tuple[tuple[Implementation, ...], ...]:

@@ -162,9 +162,12 @@ def depthwise_implementations(
     weights: Int8Array,
     bias: Int32Array | None,
     target: Target,
+    *,
+    single_rows: bool = False,
 ) -> tuple[Implementation, ...]:
     """DEPTHWISE_CONV_2D, weights (1, k_h, k_w, out_c), from the fastest to the least scratch.
 
+    `single_rows`: those for calls that compute one row, which no taller strip serves.
     One input channel makes it a plain convolution, computed as such. Empty when no kernel of ours
     serves the layer on this core: Helium, few channels without DSP, or multipliers out of range.
     """
@@ -181,8 +184,9 @@ def depthwise_implementations(
     kept, constants = found
     by_plane = _parts(kept, constants)
     made = []
+    strips = (1,) if single_rows else _strips(shape)
     if shape.dilation_w == 1 and target.core.dsp:
-        made = [_with_strip(shape, quantization, by_plane, rows) for rows in _strips(shape)]
+        made = [_with_strip(shape, quantization, by_plane, rows) for rows in strips]
     if shape.depth_multiplier == 1 and shape.in_c >= 4 and shape.k_h <= _MOST_ROWS:
         centred = constants.copy()
         centred[:, 0] += quantization.input_zero_point * kept.sum(axis=1)
