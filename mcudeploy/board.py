@@ -54,6 +54,8 @@ class Core(_Value):
     caches: bool
     """Has instruction and data caches, which start-up enables."""
     unicorn_model: str | None
+    renode_model: str | None
+    """Renode's name of the core; None where it lacks instructions (Helium)."""
 
     @property
     def alignment(self) -> int:
@@ -70,6 +72,7 @@ def _core(
     mve: bool,
     dwt: bool,
     unicorn: str | None,
+    renode: str | None,
     caches: bool = False,
 ) -> Core:
     return Core(
@@ -81,6 +84,7 @@ def _core(
         dwt=dwt,
         caches=caches,
         unicorn_model=unicorn,
+        renode_model=renode,
     )
 
 
@@ -95,21 +99,26 @@ CORES: dict[str, Core] = {
     core.name: core
     for core in (
         _core("cortex-m0plus", f"-mcpu=cortex-m0plus {_SOFT}",
-              dsp=False, fpu=False, mve=False, dwt=False, unicorn="UC_CPU_ARM_CORTEX_M0"),
+              dsp=False, fpu=False, mve=False, dwt=False,
+              unicorn="UC_CPU_ARM_CORTEX_M0", renode="cortex-m0+"),
         _core("cortex-m3", f"-mcpu=cortex-m3 {_SOFT}",
-              dsp=False, fpu=False, mve=False, dwt=True, unicorn="UC_CPU_ARM_CORTEX_M3"),
+              dsp=False, fpu=False, mve=False, dwt=True,
+              unicorn="UC_CPU_ARM_CORTEX_M3", renode="cortex-m3"),
         _core("cortex-m4f", _M4F,
-              dsp=True, fpu=True, mve=False, dwt=True, unicorn="UC_CPU_ARM_CORTEX_M4"),
+              dsp=True, fpu=True, mve=False, dwt=True,
+              unicorn="UC_CPU_ARM_CORTEX_M4", renode="cortex-m4f"),
         _core("cortex-m7", _M7SP,
               dsp=True, fpu=True, mve=False, dwt=True, caches=True,
-              unicorn="UC_CPU_ARM_CORTEX_M7"),
+              unicorn="UC_CPU_ARM_CORTEX_M7", renode="cortex-m7"),
         _core("cortex-m7d", _M7F,
               dsp=True, fpu=True, mve=False, dwt=True, caches=True,
-              unicorn="UC_CPU_ARM_CORTEX_M7"),
+              unicorn="UC_CPU_ARM_CORTEX_M7", renode="cortex-m7"),
         _core("cortex-m33", _M33F,
-              dsp=True, fpu=True, mve=False, dwt=True, unicorn="UC_CPU_ARM_CORTEX_M33"),
+              dsp=True, fpu=True, mve=False, dwt=True,
+              unicorn="UC_CPU_ARM_CORTEX_M33", renode="cortex-m33"),
         _core("cortex-m55", _M55,
-              dsp=True, fpu=True, mve=True, dwt=True, caches=True, unicorn=None),
+              dsp=True, fpu=True, mve=True, dwt=True, caches=True,
+              unicorn=None, renode=None),
     )
 }  # fmt: skip
 

@@ -16,7 +16,7 @@ from hand_firmware import INPUT_BYTES, Twin, Variation, build, checksums
 from unicorn import arm_const
 
 from mcudeploy.board import Board, board_names, find_board, parse_bytes, read_board
-from mcudeploy.emulator.peripherals import UARTS, register_blocks
+from mcudeploy.emulator.layouts import UARTS, register_blocks
 from mcudeploy.emulator.unicorn import UnicornEmulator
 from mcudeploy.errors import InputError
 from mcudeploy.resources import resource_folder

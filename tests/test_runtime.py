@@ -11,7 +11,7 @@ from hand_firmware import INPUT_BYTES, STACK_BYTES, Twin, Variation, build
 
 from mcudeploy.board import Board, find_board
 from mcudeploy.budget import RUNTIME_RAM_BYTES
-from mcudeploy.emulator import peripherals
+from mcudeploy.emulator import layouts
 from mcudeploy.emulator import unicorn as backend
 from mcudeploy.emulator.unicorn import UnicornEmulator
 from mcudeploy.toolchain.elf import read_elf
@@ -98,12 +98,12 @@ STUCK = {"HSERDY": (0, 17), "PLLRDY": (0, 25), "SWS": (8, 3)}
 def test_a_clock_that_does_not_come_up_is_told_and_survived(
     elf: Path, board: Board, monkeypatch: pytest.MonkeyPatch, stuck: str
 ) -> None:
-    def blocks(board: Board) -> tuple[peripherals.Block, ...]:
+    def blocks(board: Board) -> tuple[layouts.Block, ...]:
         return tuple(
             replace(b, follows=tuple(f for f in b.follows if (f.to, f.to_bit) != STUCK[stuck]))
             if b.name == "rcc"
             else b
-            for b in peripherals.register_blocks(board)
+            for b in layouts.register_blocks(board)
         )
 
     monkeypatch.setattr(backend, "register_blocks", blocks)

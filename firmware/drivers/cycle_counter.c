@@ -22,6 +22,7 @@
 volatile uint32_t cycle_counter_wraps;
 
 static cycle_counter_kind_t kind;
+static uint32_t dwt_restart; /* CYCCNT when the count began: not every emulator lets it be written */
 
 void SysTick_Handler(void)
 {
@@ -40,7 +41,6 @@ static int dwt_counts(void)
 static int dwt_counts(void)
 {
     REGISTER(DEMCR) |= DEMCR_TRCENA;
-    REGISTER(DWT_CYCCNT) = 0;
     REGISTER(DWT_CTRL) |= DWT_CTRL_CYCCNTENA;
     const uint32_t first = REGISTER(DWT_CYCCNT);
     return REGISTER(DWT_CYCCNT) != first;
@@ -65,7 +65,7 @@ __attribute__((noinline)) void cycle_counter_restart(void)
 {
     if (kind == CYCLE_COUNTER_DWT)
     {
-        REGISTER(DWT_CYCCNT) = 0;
+        dwt_restart = REGISTER(DWT_CYCCNT);
         return;
     }
     REGISTER(SYST_CVR) = 0;
@@ -89,5 +89,5 @@ static uint32_t systick_read(void)
 
 __attribute__((noinline)) uint32_t cycle_counter_read(void)
 {
-    return kind == CYCLE_COUNTER_DWT ? REGISTER(DWT_CYCCNT) : systick_read();
+    return kind == CYCLE_COUNTER_DWT ? REGISTER(DWT_CYCCNT) - dwt_restart : systick_read();
 }

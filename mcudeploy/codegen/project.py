@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from mcudeploy import __version__
 from mcudeploy.board import Board
 from mcudeploy.budget import STACK_RESERVE_BYTES
 from mcudeploy.codegen.c_source import array_elements, comment_text
+from mcudeploy.codegen.emulation import GoldenInference, emulation_files
 from mcudeploy.codegen.library import kernel_files, library_files
 from mcudeploy.codegen.manifest import MANIFEST_NAME, Form, Manifest, make_manifest
 from mcudeploy.codegen.model import ModelSource, environment, render_model
@@ -39,11 +40,12 @@ class SelfTest:
     """One inference that the firmware checks when it boots.
 
     `inputs` has None for an input that the firmware draws from the seed, so that it takes no
-    flash; `crcs` has the CRC-32 of each output.
+    flash; `crcs` has the CRC-32 of each output. `golden` is the whole inference.
     """
 
     inputs: tuple[npt.NDArray[Any] | None, ...] = ()
     crcs: tuple[int, ...] = ()
+    golden: GoldenInference = field(default_factory=GoldenInference)
 
 
 def project_files(
@@ -157,7 +159,12 @@ def _self_test(deployment: Deployment) -> SelfTest:
             stored.append(sample)
     with Reference(deployment.model) as golden:
         outputs = golden.infer(inputs).outputs
-    return SelfTest(tuple(stored), tuple(zlib.crc32(output.tobytes()) for output in outputs))
+    golden_bytes = tuple(np.ascontiguousarray(output).tobytes() for output in outputs)
+    return SelfTest(
+        tuple(stored),
+        tuple(zlib.crc32(output) for output in golden_bytes),
+        GoldenInference(tuple(i.tobytes() for i in inputs), golden_bytes),
+    )
 
 
 def _rendered(
@@ -189,12 +196,19 @@ def _rendered(
     files = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         name = path.relative_to(folder).as_posix()
+        if name.startswith("emulation/"):
+            continue
         if path.suffix == ".j2":
             text = env.get_template(f"project/{name}").render(context)
             files[_target_name(name.removesuffix(".j2"), board)] = text.encode()
         else:
             files[name] = path.read_bytes()
-    return files
+    # A network that is fed by rows does not take its input as one block.
+    golden = GoldenInference() if deployment.options.row_fed else test.golden
+    emulation = emulation_files(
+        board, golden, title=comment_text(deployment.name), selftest=bool(test.crcs)
+    )
+    return files | {f"emulation/{name}": content for name, content in emulation.items()}
 
 
 def _target_name(name: str, board: Board) -> str:

@@ -32,6 +32,7 @@ _ERRORS = {
 }
 _PIECE_MIN, _PIECE_MAX = 16, PAYLOAD_MAX - 5
 _SILENT_ATTEMPTS = 6
+_DOUBLINGS = 5
 _DAMAGED_ATTEMPTS = 100
 _BANNER = b"MCUDEPLOY"
 ROWS_MAX = (PAYLOAD_MAX - 8) // 8
@@ -95,10 +96,11 @@ class Link:
         stream: Stream,
         *,
         timeout_seconds: float = 1.0,
+        attempts: int = _SILENT_ATTEMPTS,
         fault_error: Callable[[Fault], McudeployError] | None = None,
     ) -> None:
         self._stream = stream
-        self._timeout = timeout_seconds
+        self._timeout, self._attempts = timeout_seconds, attempts
         self._fault_error = fault_error or _plain_fault
         self._decoder = Decoder()
         self._waiting: list[Frame | Garbage] = []
@@ -114,9 +116,7 @@ class Link:
         """What the firmware printed while it started."""
         return self._text.decode("ascii", "replace")
 
-    def request(
-        self, kind: Request, payload: bytes = b"", *, attempts: int = _SILENT_ATTEMPTS
-    ) -> bytes:
+    def request(self, kind: Request, payload: bytes = b"") -> bytes:
         """Send a request until it is answered; the answer's payload.
 
         The wait doubles with each silence. Raises LinkError when no answer can be had or the
@@ -125,15 +125,15 @@ class Link:
         self._sequence = (self._sequence + 1) & 0xFF
         self.statistics.requests += 1
         self.failed = True  # until it is answered
-        answer = self._exchange(encode(kind, self._sequence, payload), kind, attempts)
+        answer = self._exchange(encode(kind, self._sequence, payload), kind)
         self.failed = False
         return answer
 
-    def _exchange(self, frame: bytes, kind: Request, attempts: int) -> bytes:
+    def _exchange(self, frame: bytes, kind: Request) -> bytes:
         silent = damaged = 0
-        while silent < attempts and damaged < _DAMAGED_ATTEMPTS:
+        while silent < self._attempts and damaged < _DAMAGED_ATTEMPTS:
             self._stream.write(frame)
-            answer = self._await(kind, self._timeout * 2**silent)
+            answer = self._await(kind, self._timeout * 2 ** min(silent, _DOUBLINGS))
             if isinstance(answer, bytes):
                 self._connected = True
                 if not silent and not damaged:

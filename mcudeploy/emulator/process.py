@@ -71,6 +71,14 @@ class Child:
     def alive(self) -> bool:
         return self._process.poll() is None
 
+    def wait(self, timeout_seconds: float) -> bool:
+        """Whether it ended by itself in time."""
+        try:
+            self._process.wait(timeout_seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
     def said(self) -> str:
         """All its output so far."""
         self._said.seek(0)

@@ -20,16 +20,9 @@ from typing import Any
 from mcudeploy.board import Board, MemoryRegion
 from mcudeploy.emulator.base import TIME_LIMIT_SECONDS
 from mcudeploy.emulator.faults import describe_fault, describe_place
+from mcudeploy.emulator.layouts import UARTS, register_blocks
 from mcudeploy.emulator.link import Fault, Link
-from mcudeploy.emulator.peripherals import (
-    UARTS,
-    CycleCounter,
-    Device,
-    Registers,
-    SystemControl,
-    Uart,
-    register_blocks,
-)
+from mcudeploy.emulator.peripherals import CycleCounter, Device, Registers, SystemControl, Uart
 from mcudeploy.emulator.session import LinkSession
 from mcudeploy.errors import EmulationError, InputError, McudeployError, ToolError
 from mcudeploy.toolchain.elf import FirmwareImage, read_elf
