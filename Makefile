@@ -58,7 +58,7 @@ fuzz: setup
 
 docs: setup
 	$(PYTHON_IN_VENV) -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
-	$(PYTHON_IN_VENV) -m mkdocs build --strict --site-dir $(OUT)/site
+	NO_MKDOCS_2_WARNING=1 $(PYTHON_IN_VENV) -m mkdocs build --strict --site-dir $(OUT)/site
 
 wheel: setup
 	$(PYTHON_IN_VENV) -m pip wheel --quiet --no-deps --wheel-dir dist .
