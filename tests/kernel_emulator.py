@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs kernel cases on an emulated Cortex-M core and counts instructions and estimated cycles.
 
-Instructions are exact: those of each executed basic block. Cycles are the zero-wait estimate of a
-Cortex-M4: one an instruction, and what the technical reference manual adds for loads, stores of
-several registers, divides and taken branches.
+Instructions are exact: those of each executed basic block. Cycles are those of
+`mcudeploy.profiling.cycles`, with memory that never waits.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import capstone
 import numpy as np
 import numpy.typing as npt
 import unicorn
@@ -22,6 +20,7 @@ from kernel_program import _FLAGS, POISON, Case, _layout, arm_program, firmware_
 from unicorn import arm_const
 
 from mcudeploy.board import Core
+from mcudeploy.profiling.cycles import cycle_model, disassemble
 
 _CODE, _RAM = 0x08000000, 0x20000000
 _STOP = 0x0FFFF000
@@ -84,41 +83,23 @@ class CountedProgram:
         self._machine.mem_map(_STOP & ~0xFFF, 0x1000)
         for address, data in self._segments:
             self._machine.mem_write(address, data)
-        self._blocks: dict[tuple[int, int], tuple[int, int]] = {}
-        self._disassembler = capstone.Cs(
-            capstone.CS_ARCH_ARM, capstone.CS_MODE_THUMB | capstone.CS_MODE_MCLASS
-        )
+        self._blocks: dict[tuple[int, int], tuple[int, int, int]] = {}
+        model = cycle_model(core)
+        assert model is not None
+        self._model = model
         self._machine.hook_add(unicorn.UC_HOOK_BLOCK, self._block)
-        self._instructions = self._cycles = self._expected = 0
+        self._instructions = self._cycles = self._expected = self._taken = 0
 
     def _block(self, machine: unicorn.Uc, address: int, size: int, _: object) -> None:
         cost = self._blocks.get((address, size))
         if cost is None:
-            cost = self._cost(bytes(machine.mem_read(address, size)), address)
+            instructions = disassemble(bytes(machine.mem_read(address, size)), address)
+            cycles = self._model.block(instructions)
+            cost = len(instructions), cycles.through, cycles.taken
             self._blocks[address, size] = cost
         self._instructions += cost[0]
-        self._cycles += cost[1] + (2 if address != self._expected else 0)
-        self._expected = address + size
-
-    def _cost(self, code: bytes, address: int) -> tuple[int, int]:
-        count = cycles = 0
-        after_load = False
-        for one in self._disassembler.disasm(code, address):
-            count += 1
-            name, text = one.mnemonic.split(".")[0], one.op_str
-            single = name in ("ldr", "ldrb", "ldrh", "ldrsb", "ldrsh")
-            if single:
-                cycles += 1 if after_load else 2
-            elif name in ("ldrd", "strd"):
-                cycles += 3
-            elif name.startswith(("ldm", "stm", "push", "pop")):
-                cycles += 1 + _registers(text)
-            elif name in ("udiv", "sdiv"):
-                cycles += 7
-            elif not name.startswith("it"):
-                cycles += 1
-            after_load = single
-        return count, cycles
+        self._cycles += cost[1] + (self._taken if address != self._expected else 0)
+        self._expected, self._taken = address + size, cost[2]
 
     def _address(self, name: str) -> int:
         return int(self._symbols[name])
@@ -147,14 +128,6 @@ class CountedProgram:
     def _call(self, address: int) -> None:
         self._machine.reg_write(arm_const.UC_ARM_REG_SP, _RAM + (32 << 20) - 64)
         self._machine.reg_write(arm_const.UC_ARM_REG_LR, _STOP | 1)
-        self._instructions = self._cycles = 0
+        self._instructions = self._cycles = self._taken = 0
         self._expected = address & ~1
         self._machine.emu_start(address | 1, _STOP)
-
-
-def _registers(text: str) -> int:
-    count = 0
-    for part in text[text.index("{") + 1 : text.index("}")].split(","):
-        ends = part.strip().split("-")
-        count += 1 if len(ends) == 1 else 2
-    return count
