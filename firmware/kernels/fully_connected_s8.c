@@ -132,10 +132,18 @@ static inline int8_t next_output(requantizer *r, int32_t total)
     return (int8_t)mcud_requantize(total, doubled, r->term * (1 << e) >> 1, e);
 }
 
-/* Two channels, the last ones. */
-static void last_pair(const mcud_fully_connected_s8_t *p, const int8_t *in, const int32_t *w,
-                      int32_t channel, requantizer *r, int8_t *out)
+static inline requantizer requantizer_of(const mcud_fully_connected_s8_t *p,
+                                         const int32_t *constants)
 {
+    const requantizer r = {constants, p->per_channel ? 2 : 0, 2 * p->out_zero_point + 1};
+    return r;
+}
+
+/* Two channels, the last ones; apart from wide_row, so that each keeps its registers. */
+__attribute__((noinline)) static void last_pair(const mcud_fully_connected_s8_t *p, const int8_t *in, const int32_t *w,
+                      const int32_t *constants, int32_t channel, int8_t *out)
+{
+    requantizer r = requantizer_of(p, constants);
     int32_t totals[2] = {w[0], w[1]};
     w += 2;
     for (int32_t left = p->in_c; left > 0; left -= CHUNK) {
@@ -161,18 +169,18 @@ static void last_pair(const mcud_fully_connected_s8_t *p, const int8_t *in, cons
         }
         add_totals(totals, sums);
     }
-    out[channel] = next_output(r, totals[0]);
+    out[channel] = next_output(&r, totals[0]);
     if (channel + 1 < p->out_c) {
-        out[channel + 1] = next_output(r, totals[1]);
+        out[channel + 1] = next_output(&r, totals[1]);
     }
 }
 
-static void one_row(const mcud_fully_connected_s8_t *p, const int8_t *in, int8_t *out)
+static void wide_row(const mcud_fully_connected_s8_t *p, const int8_t *in, int8_t *out)
 {
     const int8_t *const end = in + (p->in_c & ~3);
     const int32_t rest = p->in_c & 3;
     const uint32_t last = last_inputs(end, rest);
-    requantizer r = {p->requantization, p->per_channel ? 2 : 0, 2 * p->out_zero_point + 1};
+    requantizer r = requantizer_of(p, p->requantization);
     const int32_t *w = p->packed;
     int32_t channel = 0;
     for (; channel + 2 < p->out_c; channel += 4) {
@@ -198,10 +206,7 @@ static void one_row(const mcud_fully_connected_s8_t *p, const int8_t *in, int8_t
         }
     }
     if (channel < p->out_c) {
-        last_pair(p, in, w, channel, &r, out);
-    }
-    if (p->clamp) {
-        mcud_clamp_row(out, p->out_c, p->activation_min, p->activation_max);
+        last_pair(p, in, w, r.constants, channel, out);
     }
 }
 
@@ -209,6 +214,13 @@ void mcud_fully_connected_s8(const mcud_fully_connected_s8_t *p, const int8_t *i
                              int32_t batches)
 {
     for (; batches > 0; batches--, in += p->in_c, out += p->out_c) {
-        one_row(p, in, out);
+        if (p->out_c > 2) {
+            wide_row(p, in, out);
+        } else {
+            last_pair(p, in, p->packed, p->requantization, 0, out);
+        }
+        if (p->clamp) {
+            mcud_clamp_row(out, p->out_c, p->activation_min, p->activation_max);
+        }
     }
 }
