@@ -33,6 +33,8 @@ ROW_INSTRUCTIONS = 150
 """What calling a kernel for a single row costs besides the row, about."""
 _SLACKS = (1.0, 1.03, 1.1)
 """Heights of steps that are tried, in parts of the least."""
+_TURNS = 4
+"""Kernels of an operator that are asked for, from the fastest on."""
 _SHORT, _LONGEST = 8, 80
 """Operators in a segment: those that are tried first, and those that are tried at all."""
 
@@ -80,18 +82,33 @@ class _Steps:
         return self._packed(streaming), streaming
 
     def _single(self, step: int) -> int:
-        graph, spans = self.graph, self.spans
-        live = sum(graph.tensors[t].bytes for t, (a, b) in spans.items() if a <= step < b)
-        return live + self.costs.extra(step, self.leanest(step), self._dying(step))
+        return self._live(step) + self.costs.extra(step, self.leanest(step), self._dying(step))
 
     def instructions(self, step: int, most: int) -> float:
         """Of the fastest kernel of an operator by itself within a height."""
-        graph, spans = self.graph, self.spans
-        live = sum(graph.tensors[t].bytes for t, (a, b) in spans.items() if a <= step < b)
-        dying = self._dying(step)
+        live, dying = self._live(step), self._dying(step)
         kernels = enumerate(self.costs.candidates[step])
         within = [k for n, k in kernels if live + self.costs.extra(step, n, dying) <= most]
         return min((kernel.instructions or 0.0 for kernel in within), default=0.0)
+
+    def first_within(self, step: int, most: int, inside: set[int]) -> int:
+        """The number of the fastest kernel of an operator within a height, 0 in a segment."""
+        if step in inside:
+            return 0
+        live, dying = self._live(step), self._dying(step)
+        return next(
+            (
+                number
+                for number in range(len(self.candidates[step]))
+                if live + self.costs.extra(step, number, dying) <= most
+            ),
+            self.leanest(step),
+        )
+
+    def _live(self, step: int) -> int:
+        """Bytes of all tensors that are there during a step, each counted in full."""
+        spans = self.spans.items()
+        return sum(self.graph.tensors[t].bytes for t, (a, b) in spans if a <= step < b)
 
     def _dying(self, step: int) -> frozenset[int]:
         graph, spans = self.graph, self.spans
@@ -247,9 +264,16 @@ def _choose(
     trial = _Trial(costs.graph, candidates, costs.alignment, costs.overlap, streamings)
     best = trial.pack(leanest, effort)
     target = max(best.packing.height, capacity)
-    wanted = [0] * len(leanest)
-    faster = [step for step, number in enumerate(leanest) if number]
-    granted = grant(trial, leanest, wanted, faster, target) if faster else leanest
+    granted = leanest
+    for turn in range(_TURNS):
+        # The fastest that its own step can bear; where all together are too much, the next.
+        wanted = [
+            min(number, costs.first_within(step, target, inside) + turn)
+            for step, number in enumerate(granted)
+        ]
+        faster = [step for step, number in enumerate(granted) if wanted[step] != number]
+        if faster:
+            granted = grant(trial, granted, wanted, faster, target)
     if granted == leanest:
         return best
     chosen = trial.pack(granted, effort)
