@@ -18,7 +18,6 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,14 +103,15 @@ def name_of(page: Path) -> str:
     return page.relative_to(DOCS).as_posix()
 
 
-def by_time(pages: list[Path]) -> Iterator[object]:
+def by_time(pages: list[Path]) -> list[object]:
     """Pages as parameters; of those that build firmware only the quick start is run every time."""
+    made = []
     for page in pages:
         text = "".join(block.text for block in blocks(page))
         builds = re.search(r"mcudeploy[ .](build|deploy)", text) and page.stem != "quick-start"
-        yield pytest.param(
-            page, id=name_of(page), marks=[pytest.mark.slow("builds firmware")] if builds else []
-        )
+        marks = [pytest.mark.slow("builds firmware")] if builds else []
+        made.append(pytest.param(page, id=name_of(page), marks=marks))
+    return made
 
 
 @pytest.mark.parametrize("page", by_time(with_commands(nightly=False)))
@@ -238,3 +238,14 @@ def test_the_targets_that_the_documentation_names_exist():
     for page in PAGES:
         for target in re.findall(r"`make (\w+)`|^make (\w+)$", page.read_text(), re.MULTILINE):
             assert re.search(rf"^{target[0] or target[1]}:", makefile, re.MULTILINE), page
+
+
+def test_the_tour_from_python_runs(tmp_path):
+    write_files(tmp_path)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples/tour.py"), str(tmp_path / "lenet.tflite")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"fits (\d+) KiB of RAM, not \d+", done.stdout)
+    assert "stm32f469            fits" in done.stdout and "proven bound" in done.stdout
