@@ -22,6 +22,7 @@ from mcudeploy.deployment import Deployment, Options, deploy_plan
 from mcudeploy.errors import InputError
 
 if TYPE_CHECKING:
+    from mcudeploy.advice import Remedy
     from mcudeploy.frontend.quantize import QuantizedModel
     from mcudeploy.gate import Checked
     from mcudeploy.integrity import Integrity
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from mcudeploy.verify import Verdict
 
 __all__ = [
-    "Built", "Deployed", "Form", "Options", "Project", "Tested", "boards", "build", "check",
-    "deploy", "fit", "flash", "flash_command", "generate", "plan_offline", "prepare", "profile",
+    "Built", "Deployed", "Form", "Options", "Project", "Tested", "advise", "boards", "build",
+    "check", "deploy", "fit", "flash", "flash_command", "generate", "plan_offline", "prepare", "profile",
     "quantize", "test", "validate", "verify_project",
 ]  # fmt: skip
 
@@ -150,6 +151,13 @@ def fit(
 ) -> FitReport:
     """Does the model fit the board? `overrides` are fields of `Options`, e.g. `ram="64K"`."""
     return prepare(model, board, options, **overrides).report
+
+
+def advise(deployment: Deployment) -> tuple[Remedy, ...]:
+    """What would make a network fit that does not: each remedy planned, its bytes computed."""
+    from mcudeploy.advice import advise as run
+
+    return run(deployment)
 
 
 def quantize(

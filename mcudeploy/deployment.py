@@ -58,7 +58,7 @@ class Deployment:
 
     name: str
     model: bytes
-    """The int8 .tflite."""
+    """The int8 .tflite; empty when only a graph was planned."""
     graph: Graph
     plan: Plan
     target: Target
@@ -199,17 +199,29 @@ def _int8_plan(
 def plan_model(loaded: LoadedModel, name: str, board: Board, options: Options) -> Deployment:
     """The part of `deploy_plan` after loading; `name` is the model's file name."""
     graph = run_passes(read_tflite(loaded.model, name), options.disabled_passes)
-    name = Path(name).stem
     check_operators(graph)
+    made = plan_graph(graph, Path(name).stem, board, options, notes=loaded.notes)
+    return replace(
+        made,
+        model=loaded.model,
+        calibration=loaded.calibration,
+        evaluation=loaded.evaluation,
+    )
+
+
+def plan_graph(
+    graph: Graph, name: str, board: Board, options: Options, *, notes: tuple[str, ...] = ()
+) -> Deployment:
+    """The part of `plan_model` after the rewrites: kernels, plan, checker, budget."""
     target = Target(board.core, options.kernels, options.optimize)
     choices = candidates(graph, target)
     if options.dtype == "float32":
         plan, report = float_budget(
-            graph, choices, board, name=name, weights_in=options.weights_in, notes=loaded.notes
+            graph, choices, board, name=name, weights_in=options.weights_in, notes=notes
         )
     else:
         plan = _int8_plan(graph, choices, board, target, options)
-        report = budget(plan, target, model=name, notes=loaded.notes)
+        report = budget(plan, target, model=name, notes=notes)
     faults = check_plan(plan)
     if faults:
         raise PlanError(
@@ -218,12 +230,10 @@ def plan_model(loaded: LoadedModel, name: str, board: Board, options: Options) -
         )
     return Deployment(
         name=name,
-        model=loaded.model,
+        model=b"",
         graph=graph,
         plan=plan,
         target=target,
         report=report,
-        options=replace(options),
-        calibration=loaded.calibration,
-        evaluation=loaded.evaluation,
+        options=options,
     )

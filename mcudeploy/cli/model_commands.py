@@ -77,10 +77,21 @@ def fit(
     if json:
         from mcudeploy.report.jsonify import document
 
-        typer.echo(document("fit", report=deployment.report, evaluation=deployment.evaluation))
+        typer.echo(
+            document(
+                "fit",
+                report=deployment.report,
+                evaluation=deployment.evaluation,
+                advice=()
+                if deployment.report.fits or dtype is not opt.Dtype.int8
+                else api.advise(deployment),
+            )
+        )
     else:
         out = terminal.console()
         terminal.print_fit(deployment.report, out)
+        if not deployment.report.fits and dtype is opt.Dtype.int8:
+            terminal.print_advice(api.advise(deployment), out)
         if deployment.evaluation is not None:
             from mcudeploy.report import results
 

@@ -24,6 +24,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from pydantic import BaseModel
 
 from mcudeploy import api, doctor, gate, integrity
+from mcudeploy.advice import Remedy
 from mcudeploy.board import Board
 from mcudeploy.budget import FitReport
 from mcudeploy.codegen.manifest import Manifest
@@ -72,7 +73,11 @@ def documents() -> dict[str, tuple[int, str, dict[str, Any]]]:
         "fit": (
             1,
             "mcudeploy fit",
-            {"report": FitReport, "evaluation": Evaluation | None},
+            {
+                "report": FitReport,
+                "evaluation": Evaluation | None,
+                "advice": tuple[Remedy, ...],
+            },
         ),
         "quantize": (
             1,

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mcudeploy.advice import Remedy
 from mcudeploy.budget import FitReport, OperatorRow, RegionBudget
 
 WIDTH = 80
@@ -147,3 +148,22 @@ def progress() -> Iterator[Callable[[str], None]]:
         return
     with errors.status("") as status:
         yield lambda text: status.update(text[: WIDTH - 4])
+
+
+def print_advice(remedies: Iterable[Remedy], out: Console) -> None:
+    """What would make it fit, computed."""
+    rows = tuple(remedies)
+    if not rows:
+        out.print("no remedy that can be computed makes it smaller; a smaller network would")
+        return
+    made = table("what", "peak", "saves", "cost", "fits", right=("peak", "saves"), gives_way="cost")
+    for row in rows:
+        made.add_row(
+            row.action,
+            f"{row.peak_bytes:,}",
+            f"{row.saves_bytes:,}",
+            row.cost,
+            "yes" if row.fits else "no",
+        )
+    out.print("what would change it (bytes of activations and scratch):")
+    out.print(made)
