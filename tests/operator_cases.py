@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from core_model import CoreProgram
 from host_model import HostProgram, roomy_board
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
@@ -146,19 +147,21 @@ def check(
     count: int = CI_CASES,
     kernels: str = "auto",
     lacking: Sequence[str] = (),
+    core: str | None = None,
 ) -> None:
     """`count` cases of each strategy give golden's bytes with every kernel that they offer.
 
-    `lacking` are the kinds that golden computes by LiteRT, because TFLM lacks them.
+    `lacking` are the kinds that golden computes by LiteRT, because TFLM lacks them. With `core`
+    they run on that core, emulated, else on this machine under sanitizers.
     """
     cases = [case for strategy in strategies for case in draw(strategy, count)]
     for number, start in enumerate(range(0, len(cases), CASES_PER_MODEL)):
         part = cases[start : start + CASES_PER_MODEL]
-        _check_together(part, folder / f"part-{number}", kernels, lacking)
+        _check_together(part, folder / f"part-{number}", kernels, lacking, core)
 
 
 def _check_together(
-    cases: Sequence[Case], folder: Path, kernels: str, lacking: Sequence[str]
+    cases: Sequence[Case], folder: Path, kernels: str, lacking: Sequence[str], core: str | None
 ) -> None:
     model, sizes = together(cases)
     graph = read_tflite(model, "cases")
@@ -166,7 +169,7 @@ def _check_together(
     assert not refused, "refused:\n" + "\n".join(refused)
     # Our fast kernels are offered for cores with DSP and have a plain C form; CMSIS-NN's plain C
     # wants the scratch of a core without.
-    board = roomy_board("cortex-m4f" if kernels == "auto" else "cortex-m3")
+    board = roomy_board(core or ("cortex-m4f" if kernels == "auto" else "cortex-m3"))
     offers = candidates(graph, Target(board.core, kernels))
     inputs = sample_inputs(graph, RANDOM_INFERENCES, seed=len(cases))
     golden, fallbacks = _golden(model, cases, inputs)
@@ -175,10 +178,14 @@ def _check_together(
     for number in range(programs):
         plan = lay_out(graph, offers, board, number)
         assert plan is not None, "an operator offers views alone, which are impossible here"
-        runs = HostProgram(plan, folder / str(number))(inputs)
+        here = folder / str(number)
+        if core is None:
+            got = [run.outputs for run in HostProgram(plan, here)(inputs)]
+        else:
+            got = CoreProgram(plan, here, board.core)(inputs)
         made = [graph.producer(i) for i in graph.outputs]
         used = [plan.implementations[p].kernel if p is not None else "" for p in made]
-        _compare(cases, sizes, inputs, golden, [run.outputs for run in runs], used)
+        _compare(cases, sizes, inputs, golden, got, used)
 
 
 def _compare(

@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from mcudeploy.graph.ir import Graph, Operator, Tensor
-from mcudeploy.operators.arithmetic import activation_range, float_32
+from mcudeploy.operators.arithmetic import activation_range
 from mcudeploy.operators.base import (
     Constant,
     Implementation,
@@ -134,10 +134,9 @@ def _fields(q: AddQuantization | MulQuantization) -> dict[str, int]:
 
 
 def _div_fields(a: Tensor, b: Tensor, output: Tensor, activation: str) -> dict[str, int]:
-    """As TFLM's CalculateOpDataDiv, which divides scales in single precision."""
+    """As TFLM's CalculateOpDataDiv, in double precision."""
     q_a, q_b, q_out = quantization_of(a), quantization_of(b), quantization_of(output)
-    real = float_32(q_a.scale / float_32(q_b.scale * q_out.scale))
-    multiplier, shift = quantize_multiplier(real)
+    multiplier, shift = quantize_multiplier(q_a.scale / (q_b.scale * q_out.scale))
     fields = _fields(mul_quantization(a, b, output, activation))
     return {**fields, "out_multiplier": multiplier, "out_shift": shift}
 
