@@ -36,19 +36,20 @@ from mcudeploy.operators.kernels.pool import (
     mean_quantization,
     pool_implementation,
 )
+from mcudeploy.operators.kernels.softmax import softmax_implementation
 from mcudeploy.operators.shapes import (
     ConvShape,
     FullyConnectedShape,
     MeanShape,
     MulQuantization,
     PoolShape,
+    SoftmaxShape,
 )
+from mcudeploy.operators.softmax import softmax_quantization
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc for the host"),
-    pytest.mark.skipif(
-        shutil.which("arm-none-eabi-gcc") is None, reason="needs arm-none-eabi-gcc"
-    ),
+    pytest.mark.skipif(shutil.which("arm-none-eabi-gcc") is None, reason="needs arm-none-eabi-gcc"),
 ]
 LAYERS = 25
 seeds = given(seed=st.integers(0, 2**32 - 1))
@@ -219,6 +220,28 @@ def test_mean_over_space_gives_the_golden_bytes(tmp_path: Path) -> None:
         made = mean_implementation(MeanShape(height, width, channels), constants, cases.M4F)
         assert made is not None
         program.append(Case(made, (data.ravel(),), channels))
+        expected.append(np.asarray(run_golden(model, [[data]]).inferences[0].outputs[0]).ravel())
+    check(program, expected, tmp_path)
+
+
+@pytest.mark.skipif(golden_unavailable() is not None, reason="needs the golden reference")
+def test_softmax_gives_the_golden_bytes_in_place_too(tmp_path: Path) -> None:
+    random = np.random.default_rng(4)
+    program, expected = [], []
+    for number, (rows, depth) in enumerate([(3, 10), (1, 256), (40, 4), (2, 1), (9, 33), (1, 2)]):
+        scale = float(np.float32(2.0 ** random.uniform(-11, 2)))
+        builder = ModelBuilder()
+        x = builder.input((1, rows, depth), scale=scale)
+        output = builder.tensor((1, rows, depth), scale=1 / 256, zero_point=-128)
+        model = builder.build([builder.operator("SOFTMAX", [x], output, beta=1.0)])
+        data = random.integers(-128, 128, (1, rows, depth)).astype(np.int8)
+        if number % 2:
+            data[:] = data[0, 0, 0]
+        made = softmax_implementation(
+            SoftmaxShape(rows, depth), softmax_quantization(1.0, scale), cases.M4F
+        )
+        assert made is not None
+        program.append(Case(made, (data.ravel(),), data.size, 0 if number < 4 else None))
         expected.append(np.asarray(run_golden(model, [[data]]).inferences[0].outputs[0]).ravel())
     check(program, expected, tmp_path)
 

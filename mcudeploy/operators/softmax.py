@@ -22,6 +22,7 @@ from mcudeploy.operators.fixed_point import (
     exp_of_negative,
     multiply_by_quantized,
 )
+from mcudeploy.operators.kernels.softmax import softmax_implementation
 from mcudeploy.operators.shapes import SoftmaxQuantization, SoftmaxShape, quantize_multiplier
 from mcudeploy.operators.view import (
     dtype_limits,
@@ -71,22 +72,24 @@ class Softmax(OperatorFamily):
         source = tensor_at(graph, operator, 0)
         assert source is not None
         depth = source.shape[-1]
+        shape = SoftmaxShape(rows=source.elements // depth, depth=depth)
+        quantization = softmax_quantization(
+            operator.attributes.get("beta", 1.0), quantization_of(source).scale
+        )
         library = Implementation(
             kernel="arm_softmax_s8",
             snippet=_CALL,
-            values={
-                "s": SoftmaxShape(rows=source.elements // depth, depth=depth),
-                "q": softmax_quantization(
-                    operator.attributes.get("beta", 1.0), quantization_of(source).scale
-                ),
-            },
+            values={"s": shape, "q": quantization},
             overlaps=elementwise_overlap(0),
             sources=("cmsis-nn:arm_softmax_s8",),
             headers=("arm_nnfunctions.h",),
-            work=elements_work(source.elements, rows=source.elements // depth),
+            work=elements_work(source.elements, rows=shape.rows),
             reason="CMSIS-NN",
         )
-        return (library,)
+        fast = None
+        if target.kernels == "auto":
+            fast = softmax_implementation(shape, quantization, target)
+        return (library,) if fast is None else (fast, library)
 
 
 _LOG_CALL = """

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SOFTMAX by firmware/kernels/softmax_s8.c, with its table of exponentials.
+
+The table takes 1 KiB at most, less than the code of CMSIS-NN's kernel that computes them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from mcudeploy.operators.base import Constant, Implementation, OverlapRule, Target, as_constant
+from mcudeploy.operators.fixed_point import exp_of_negative, multiply_by_quantized
+from mcudeploy.operators.shapes import SoftmaxQuantization, SoftmaxShape
+
+_INTEGER_BITS = 5
+_DIFFERENCES = 256
+_SUM_STEP = 1 << 12
+"""A step of the sum (Q12.19), in exponentials (Q0.31): less than half of it counts for nothing."""
+_DEEPEST = 256
+"""Rows of more equal values would shift the reciprocal by more than 31 bits."""
+
+_CALL = """
+static const mcud_softmax_s8_t params = {
+    .exponentials = {{ constants.exponentials }}, .entries = {{ entries }},
+    .rows = {{ s.rows }}, .depth = {{ s.depth }},
+};
+
+mcud_softmax_s8(&params, {{ inputs[0] }}, {{ outputs[0] }});
+"""
+
+
+def softmax_exponentials(q: SoftmaxQuantization) -> npt.NDArray[np.int64]:
+    """exp of the differences 0, -1, ... in Q0.31, up to the last that changes anything."""
+    differences = -np.arange(min(_DIFFERENCES, 1 - q.diff_min), dtype=np.int64)
+    scaled = multiply_by_quantized(differences, q.multiplier, q.left_shift)
+    exponentials = exp_of_negative(scaled, _INTEGER_BITS)
+    return exponentials[: int(np.flatnonzero(exponentials >= _SUM_STEP // 2).max(initial=0)) + 1]
+
+
+def softmax_implementation(
+    shape: SoftmaxShape, quantization: SoftmaxQuantization, target: Target
+) -> Implementation | None:
+    """SOFTMAX of `rows` rows; None on cores with Helium and for long rows."""
+    if target.core.mve or shape.depth > _DEEPEST:
+        return None
+    table = softmax_exponentials(quantization)
+    return Implementation(
+        kernel="mcud_softmax_s8",
+        snippet=_CALL,
+        values={"s": shape, "entries": table.size},
+        constants=(Constant("exponentials", as_constant(table, "int32"), "tables"),),
+        overlaps=(OverlapRule(input=0, max_distance=0),),
+        sources=("kernels/softmax_s8.c",),
+        headers=("softmax_s8.h",),
+        instructions=_instructions(shape, table.size) if target.core.dsp else None,
+        reason=f"exponentials of the {table.size} differences that count are a table",
+    )
+
+
+def _instructions(shape: SoftmaxShape, entries: int) -> float:
+    """A value whose difference is beyond the table takes half; all differences count the same."""
+    inside = entries / _DIFFERENCES
+    return 20 + shape.rows * (130 + shape.depth * (18.0 + 20.0 * inside))
