@@ -6,7 +6,8 @@ From the board's wait states and the vendor's flash cache:
 - A data cache of a few lines (the STM32's ART: 8 of 32 bytes) does not help a network, whose
   weights are read in long rows, several channels in turn: every word loaded from flash waits. That
   is the model that came nearest to published milliseconds on the STM32L4R5 without fitting
-  anything: +5 cycles for each 32-bit load at 120 MHz.
+  anything: +5 cycles for each 32-bit load at 120 MHz. Four single bytes count as one word: three
+  of them are in the line that the first has fetched.
 - Where the cache holds 4 KiB or more of data (the L1 cache of a Cortex-M7), a line is waited for
   once: wait states * 4 / line bytes for each word.
 - Without a cache, each taken branch waits as well, for the prefetch to begin anew. With one, loops
@@ -43,8 +44,8 @@ def flash_stall(board: Board) -> FlashStall:
     per_branch = 0.0 if held.instruction_lines else float(waits)
     if held.data_lines * held.line_bytes < _HOLDS_WEIGHTS_BYTES:
         why = (
-            f"+{waits} cycles a word loaded from flash: {held.data_lines} lines of "
-            f"{held.line_bytes} bytes hold no weights"
+            f"+{waits} cycles a word loaded from flash: a data cache of "
+            f"{held.data_lines * held.line_bytes} bytes holds no weights"
         )
         return FlashStall(float(waits), per_branch, why)
     per_word = waits * 4 / held.line_bytes

@@ -34,7 +34,7 @@ typedef struct
     uint32_t code_address;
     uint32_t code_bytes;
     uint64_t unrecorded;   /* executions of blocks outside of the table */
-    uint64_t watched_reads; /* 32-bit words read where mcudeploy_read is hooked */
+    uint64_t watched_bytes; /* read where mcudeploy_read is hooked */
     entry_t *last;         /* the block before, if it is in the table */
     uint32_t last_end;
     uint32_t reserved;
@@ -141,5 +141,5 @@ void mcudeploy_read(void *engine, int type, uint64_t address, int size, int64_t 
     (void)type;
     (void)address;
     (void)value;
-    counter->watched_reads += (uint64_t)(size + 3) / 4u;
+    counter->watched_bytes += (uint64_t)size;
 }

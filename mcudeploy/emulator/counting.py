@@ -61,7 +61,7 @@ class _State(ctypes.Structure):
         ("code_address", ctypes.c_uint32),
         ("code_bytes", ctypes.c_uint32),
         ("unrecorded", ctypes.c_uint64),
-        ("watched_reads", ctypes.c_uint64),
+        ("watched_bytes", ctypes.c_uint64),
         ("last", ctypes.c_void_p),
         ("last_end", ctypes.c_uint32),
         ("reserved", ctypes.c_uint32),
@@ -79,12 +79,12 @@ class _Figures(Protocol):
     block_instructions: int
     stop: int
     unrecorded: int
-    watched_reads: int
+    watched_bytes: int
 
 
 class _PythonState:
     def __init__(self) -> None:
-        self.instructions = self.limit = self.unrecorded = self.watched_reads = 0
+        self.instructions = self.limit = self.unrecorded = self.watched_bytes = 0
         self.block_address = self.block_bytes = self.block_instructions = self.stop = 0
 
 
@@ -96,13 +96,13 @@ Block = tuple[int, int]
 class BlockCounts:
     """Of each block of flash its executions and how many of them ended with a branch taken.
 
-    `watched_reads` are the 32-bit words that were read from the watched addresses, `unrecorded`
+    `watched_bytes` are those that were read from the watched addresses, `unrecorded`
     the executions of blocks that are in no row.
     """
 
     blocks: Mapping[Block, tuple[int, int]]
     unrecorded: int
-    watched_reads: int
+    watched_bytes: int
 
 
 _ENTRY = np.dtype(
@@ -200,10 +200,10 @@ class BlockCounter:
             }
         else:
             blocks = {block: (entry[1], entry[2]) for block, entry in self._known.items()}
-        return BlockCounts(blocks, figures.unrecorded, figures.watched_reads)
+        return BlockCounts(blocks, figures.unrecorded, figures.watched_bytes)
 
     def watch_reads(self, begin: int, end: int) -> None:
-        """Count the 32-bit words that loads read from [begin, end) from now on."""
+        """Count the bytes that loads read from [begin, end) from now on."""
         if isinstance(self._figures, _State):
             self._add_c_hook(
                 unicorn.UC_HOOK_MEM_READ, self._library.mcudeploy_read, self._figures, begin,
@@ -215,7 +215,7 @@ class BlockCounter:
     def _read(
         self, engine: Any, access: int, address: int, size: int, value: int, _: object
     ) -> None:
-        self._figures.watched_reads += (size + 3) // 4
+        self._figures.watched_bytes += size
 
     def _in_flash(self, address: int, size: int) -> bool:
         return 0 <= address - self._code_address <= len(self._code) - size

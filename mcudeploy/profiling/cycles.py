@@ -60,9 +60,7 @@ class Instruction:
 
     @property
     def is_multiply(self) -> bool:
-        return self.name.startswith(
-            ("mul", "ml", "sm", "uml", "umu", "uma")
-        )
+        return self.name.startswith(("mul", "ml", "sm", "uml", "umu", "uma"))
 
     @property
     def is_memory(self) -> bool:

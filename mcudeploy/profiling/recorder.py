@@ -22,12 +22,12 @@ _INVOKE = "model_invoke_observed"
 
 @dataclass
 class OperatorBlocks:
-    """Executions and taken branches of each block, and the words read from flash."""
+    """Executions and taken branches of each block, and the bytes read from flash."""
 
     blocks: dict[Block, tuple[int, int]] = field(
         default_factory=lambda: defaultdict(lambda: (0, 0))
     )
-    flash_words: int = 0
+    flash_bytes: int = 0
 
     def add(self, before: BlockCounts, after: BlockCounts) -> None:
         if after.unrecorded != before.unrecorded:
@@ -37,7 +37,7 @@ class OperatorBlocks:
             if executions > old[0]:
                 known = self.blocks.get(block, (0, 0))
                 self.blocks[block] = (known[0] + executions - old[0], known[1] + taken - old[1])
-        self.flash_words += after.watched_reads - before.watched_reads
+        self.flash_bytes += after.watched_bytes - before.watched_bytes
 
 
 class OperatorRecorder:
@@ -78,4 +78,4 @@ class OperatorRecorder:
         blocks = dict(counts.blocks)
         executions, taken = blocks[counter.block]
         blocks[counter.block] = executions - 1, taken
-        return BlockCounts(blocks, counts.unrecorded, counts.watched_reads)
+        return BlockCounts(blocks, counts.unrecorded, counts.watched_bytes)
