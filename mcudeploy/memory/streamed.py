@@ -408,3 +408,28 @@ def _live_bytes(
             reach = max(reach, high)
         live[first:end] = [total] * (end - first)
     return live
+
+
+def plan_with_segments(
+    base: Plan,
+    candidates: Candidates,
+    forms: Candidates,
+    cuts: Sequence[tuple[int, int]],
+    *,
+    options: PlanOptions | None = None,
+    fed: bool = False,
+) -> Plan | None:
+    """The plan that streams the operators [first, end) of each cut; None where it cannot be.
+
+    Arguments are those of `make_streamed_plan`; `fed` is about a cut that begins with operator 0.
+    """
+    options, graph, board = options or PlanOptions(), base.graph, base.board
+    kept = usable(graph, candidates, lifespans(graph), board.core.alignment)
+    costs = _Steps(graph, kept, forms, board.core.alignment, options.overlap, fed)
+    streamings = []
+    for first, end in cuts:
+        segment = make_segment(graph, first, end, forms, fed=fed and first == 0)
+        if segment is None or (segment.fed and segment.driver not in graph.inputs):
+            return None
+        streamings.append(analyse(graph, segment))
+    return _assembled(base, _choose(costs, streamings, 0, QUICK), streamings, board, options)
