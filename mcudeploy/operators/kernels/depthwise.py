@@ -33,6 +33,8 @@ _SHIFT = 2
 _FLAG_EXACT = 0x100
 _MOST_ROWS = 11
 """MCUD_DEPTHWISE_MOST_ROWS: kernel rows that the kernel by pixels keeps pointers to."""
+_CYCLES_BY_PLANES, _CYCLES_BY_PLANES_3X3, _CYCLES_BY_PIXELS = 1.33, 1.48, 1.29
+"""An instruction, on a Cortex-M4F with memory that never waits: means of benchmarks/sweep.py."""
 _LARGEST_SCRATCH = 2048
 """Whole planes are gathered at once when they take no more than this many bytes."""
 
@@ -191,7 +193,13 @@ def depthwise_implementations(
         centred = constants.copy()
         centred[:, 0] += quantization.input_zero_point * kept.sum(axis=1)
         made.append(_by_pixels(shape, quantization, _parts(kept.T, centred), target))
-    return _undominated(sorted(made, key=lambda one: one.instructions or 0.0))
+    by_planes = _CYCLES_BY_PLANES_3X3 if _is_3x3(shape) else _CYCLES_BY_PLANES
+
+    def cycles(one: Implementation) -> float:
+        rate = by_planes if one.kernel == "mcud_depthwise_s8" else _CYCLES_BY_PIXELS
+        return rate * (one.instructions or 0.0)
+
+    return _undominated(sorted(made, key=cycles))
 
 
 def _undominated(made: list[Implementation]) -> tuple[Implementation, ...]:
