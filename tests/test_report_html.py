@@ -137,6 +137,22 @@ def test_the_operator_where_bits_first_differ_is_shown_everywhere(tmp_path):
     assert "equals the golden reference" not in text
 
 
+def test_a_streamed_plan_says_so_and_shows_its_rings(tmp_path):
+    builder = ModelBuilder()
+    value = builder.input((1, 24, 24, 4), scale=0.1)
+    for number, (depth, channels) in enumerate([(4, 48), (48, 4)]):  # a wide map in the middle
+        weights = builder.constant(np.ones((channels, 3, 3, depth), np.int8),
+                                   scale=[0.01] * channels)  # fmt: skip
+        made = builder.tensor((1, 24, 24, channels), scale=0.1, name=f"map {number}")
+        value = builder.operator("CONV_2D", [value, weights], made, padding="SAME", stride_w=1,
+                                 stride_h=1)  # fmt: skip
+    (tmp_path / "net.tflite").write_bytes(builder.build([value]))
+    made = api.prepare(tmp_path / "net.tflite", "stm32f469", stream="max")
+    assert made.plan.streams, "nothing is streamed: the test needs another network"
+    text = html.render(html.fit_page(made))
+    assert "run row by row" in text and re.search(r"map \d, \d+ rows of it at a time", text)
+
+
 def test_a_profile_is_shown_operator_by_operator(tmp_path):
     path = tmp_path / "net.tflite"
     path.write_bytes(network(3))

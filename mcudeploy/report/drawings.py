@@ -132,7 +132,20 @@ def _buffers(plan: Plan, region: str) -> Iterator[tuple[int, int, Placement, str
         if place.region == region and index in spans:
             inputs, outputs = index in graph.inputs, index in graph.outputs
             kind = "input" if inputs else "output" if outputs else "activation"
-            yield (*spans[index], place, kind, graph.tensors[index].name)
+            start, end, name = (*spans[index], graph.tensors[index].name)
+            for stream in plan.streams:
+                segment = stream.segment
+                if index in (segment.driver, *segment.produced):  # they live as long as it runs
+                    start, end = min(start, segment.first), max(end, segment.end)
+                if index in stream.rings:
+                    name = f"{name}, {stream.rings[index]} rows of it at a time"
+            yield start, end, place, kind, name
+    for stream in plan.streams:
+        kept = {f"sums of #{step}": place for step, place in stream.state.items()}
+        kept["counters of the rows"] = stream.counters
+        for name, place in kept.items():
+            if place.region == region:
+                yield stream.segment.first, stream.segment.end, place, "scratch", name
     for step, place in plan.scratch.items():
         if place.region == region:
             kind = graph.operators[step].kind

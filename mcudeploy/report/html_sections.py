@@ -84,6 +84,9 @@ def memory(deployment: Deployment) -> Values:
         "certificate": report.certificate,
         "peak": report.peak,
         "peak_shape": shape_text(report.peak.output_shape),
+        "streams": [
+            f"#{stream.segment.first} to #{stream.segment.end - 1}" for stream in plan.streams
+        ],
         "state": sum(place.bytes for place in plan.state.values()),
     }
 
