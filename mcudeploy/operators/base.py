@@ -30,6 +30,8 @@ class Target:
     core: Core
     kernels: Literal["auto", "cmsis-nn"] = "auto"
     optimize: Literal["speed", "balanced", "size"] = "balanced"
+    sizes_only: bool = False
+    """Constants have their sizes but no values: for plans of networks without weights."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,8 +208,15 @@ def known_kinds() -> tuple[str, ...]:
     return tuple(sorted(_FAMILIES))
 
 
+def zeros_of_size(shape: int | tuple[int, ...], dtype: str) -> npt.NDArray[Any]:
+    """Zeros that share one element: what a constant is where its size alone is wanted."""
+    return np.broadcast_to(np.zeros((), dtype), shape)
+
+
 def as_constant(data: npt.ArrayLike, dtype: str) -> npt.NDArray[Any]:
-    """A contiguous read-only array for a Constant."""
+    """A read-only array for a Constant: contiguous, unless all of it shares one element."""
+    if isinstance(data, np.ndarray) and data.size > 1 and not any(data.strides):
+        return np.broadcast_to(data.ravel()[:1].astype(dtype)[0], data.shape)
     array = np.ascontiguousarray(np.asarray(data, dtype=dtype))
     array.setflags(write=False)
     return array

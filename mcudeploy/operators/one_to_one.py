@@ -19,6 +19,7 @@ from mcudeploy.operators.base import (
     Target,
     as_constant,
     register,
+    zeros_of_size,
 )
 from mcudeploy.operators.edges import quantize_edge, quantize_edge_limits
 from mcudeploy.operators.shapes import Int8Array
@@ -30,12 +31,11 @@ from mcudeploy.operators.view import (
     tensor_at,
 )
 from mcudeploy.operators.windows import row_wise
+from mcudeploy.operators.work import elements_work
 
 _CALL = """
 mcud_table_s8({{ inputs[0] }}, {{ outputs[0] }}, {{ elements }}, {{ constants.table }});
 """
-_INSTRUCTIONS_PER_BYTE = 3.75
-_CALL_INSTRUCTIONS = 32
 _FIXED_OUTPUT = {"TANH": (1 / 128, 0), "LOGISTIC": (1 / 256, -128)}
 _HARD_SWISH_RATIO = 128.0
 
@@ -86,17 +86,18 @@ def _reference_limits(kind: str, source: Quantization, target: Quantization) -> 
         yield "its input's scale is 128 times its output's or more"
 
 
-def _table_call(graph: Graph, operator: Operator) -> Implementation:
+def _table_call(graph: Graph, operator: Operator, target: Target) -> Implementation:
     source: Tensor = output_of(graph, operator)
+    table = zeros_of_size(256, "int8") if target.sizes_only else table_for(graph, operator)
     return Implementation(
         kernel="mcud_table_s8",
         snippet=_CALL,
         values={"elements": source.elements},
-        constants=(Constant("table", as_constant(table_for(graph, operator), "int8"), "tables"),),
+        constants=(Constant("table", as_constant(table, "int8"), "tables"),),
         overlaps=elementwise_overlap(0),
         sources=("kernels/table_s8.c",),
         headers=("table_s8.h",),
-        instructions=_INSTRUCTIONS_PER_BYTE * source.elements + _CALL_INSTRUCTIONS,
+        work=elements_work(source.elements),
         reason="one look-up an element",
     )
 
@@ -114,7 +115,7 @@ class OneToOne(OperatorFamily):
     def implementations(
         self, graph: Graph, operator: Operator, target: Target
     ) -> Sequence[Implementation]:
-        return (_table_call(graph, operator),)
+        return (_table_call(graph, operator, target),)
 
     def row_implementations(
         self, graph: Graph, operator: Operator, target: Target
@@ -144,7 +145,7 @@ class Quantize(OperatorFamily):
         self, graph: Graph, operator: Operator, target: Target
     ) -> Sequence[Implementation]:
         if _is_table(graph, operator):
-            return (_table_call(graph, operator),)
+            return (_table_call(graph, operator, target),)
         return (quantize_edge(graph, operator),)
 
     def row_implementations(

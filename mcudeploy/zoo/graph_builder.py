@@ -24,7 +24,17 @@ _FIXED = {
     "LOGISTIC": Quantization((1 / 256,), (-128,)),
     "SOFTMAX": Quantization((1 / 256,), (-128,)),
 }
-_WEIGHT_SCALE = 1 / 128
+_KEPT = frozenset((
+    "AVERAGE_POOL_2D", "MAX_POOL_2D", "RESHAPE", "TRANSPOSE", "STRIDED_SLICE", "SLICE", "SPLIT",
+    "UNPACK", "SQUEEZE", "EXPAND_DIMS", "GATHER",
+))  # fmt: skip
+"""Their outputs have the scale of their input."""
+_WEIGHT_SCALES = (1 / 128, 1 / 160)
+"""In turn, since real scales differ from channel to channel, and constants with them."""
+
+
+def _weight_scales(channels: int) -> tuple[float, ...]:
+    return tuple(_WEIGHT_SCALES[channel % 2] for channel in range(channels))
 
 
 class GraphBuilder:
@@ -56,16 +66,16 @@ class GraphBuilder:
         """Int8 weights with one scale for each slice along `axis`."""
         channels = shape[axis]
         quantization = Quantization(
-            (_WEIGHT_SCALE,) * channels, (0,) * channels, axis if channels > 1 else None
+            _weight_scales(channels), (0,) * channels, axis if channels > 1 else None
         )
         return self._zeros(name, shape, "int8", quantization)
 
     def bias(self, name: str, channels: int) -> int:
         """Int32 biases with the scales that follow from input and weights."""
-        scale = _ACTIVATION.scale * _WEIGHT_SCALE
+        scales = tuple(_ACTIVATION.scale * scale for scale in _weight_scales(channels))
         axis = 0 if channels > 1 else None
         return self._zeros(
-            name, (channels,), "int32", Quantization((scale,) * channels, (0,) * channels, axis)
+            name, (channels,), "int32", Quantization(scales, (0,) * channels, axis)
         )
 
     def constant(self, name: str, shape: Sequence[int]) -> int:
@@ -88,12 +98,19 @@ class GraphBuilder:
             self._constants[key] = len(self.tensors) - 1
         return self._constants[key]
 
+    def _scale(self, kind: str, inputs: Sequence[int]) -> Quantization:
+        """The quantization of an int8 output, as far as TFLite fixes it."""
+        if kind in _KEPT:
+            of = (self.tensors[i] for i in inputs if not self.tensors[i].is_constant)
+            return next((t.quantization for t in of if t.quantization), _ACTIVATION)
+        return _FIXED.get(kind, _ACTIVATION)
+
     def emit(
         self, kind: str, inputs: Sequence[int], shape: Sequence[int], name: str, *,
         dtype: str = "int8", version: int = 1, **attributes: Any,
     ) -> int:  # fmt: skip
         """One operator with one output."""
-        quantization = _FIXED.get(kind, _ACTIVATION) if dtype == "int8" else None
+        quantization = self._scale(kind, inputs) if dtype == "int8" else None
         output = self.activation(name, shape, quantization, dtype)
         self.operators.append(Operator(kind, tuple(inputs), (output,), attributes, version=version))
         return output
@@ -103,9 +120,9 @@ class GraphBuilder:
         **attributes: Any,
     ) -> tuple[int, ...]:  # fmt: skip
         """One operator with several outputs, e.g. SPLIT."""
-        dtype = "int8"
+        quantization = self._scale(kind, inputs)
         outputs = tuple(
-            self.activation(f"{name}_{i}", shape, dtype=dtype) for i, shape in enumerate(shapes)
+            self.activation(f"{name}_{i}", shape, quantization) for i, shape in enumerate(shapes)
         )
         self.operators.append(Operator(kind, tuple(inputs), outputs, attributes))
         return outputs

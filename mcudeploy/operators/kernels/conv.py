@@ -8,6 +8,7 @@ its requantization constants are found. See `requantize.py` for these.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from mcudeploy.operators.base import (
     RowForm,
     Target,
     as_constant,
+    zeros_of_size,
 )
 from mcudeploy.operators.kernels.cost import conv_instructions
 from mcudeploy.operators.kernels.requantize import (
@@ -72,6 +74,7 @@ class _Channel:
     requantization: FastRequantization | ExactRequantization
 
 
+@lru_cache(maxsize=1024)
 def patch_taps(run_bytes: int, runs: int) -> npt.NDArray[np.int64]:
     """Which tap each int16 of a patch holds, shape (steps, 2); -1 for none. `steps` is even."""
     pairs: list[tuple[int, int]] = []
@@ -109,6 +112,7 @@ def _tile_ends(shape: ConvShape) -> npt.NDArray[np.int64]:
     return np.unique(np.concatenate((whole, rows[:-1])))
 
 
+@lru_cache(maxsize=1024)
 def conv_max_distance(shape: ConvShape) -> int:
     """The greatest safe output address - input address, all rows ascending.
 
@@ -249,6 +253,12 @@ def _pack_channels(
     return _pack_pair(a, b, taps, flags)
 
 
+def _unpacked(shape: ConvShape, steps: int) -> npt.NDArray[np.int32]:
+    """As many words as `pack_conv` gives."""
+    pairs = shape.groups * -(-shape.out_c // shape.groups // 2)
+    return zeros_of_size(pairs * (steps + 6), "int32")
+
+
 def _exact_pairs(packed: npt.NDArray[np.int32], steps: int) -> int:
     """How many pairs of channels carry the flag of the exact requantization."""
     return int(np.count_nonzero(packed.reshape(-1, steps + 6)[:, steps + 3] & _FLAG_EXACT))
@@ -264,11 +274,15 @@ def conv_implementation(
     """CONV_2D with any groups, or None when this kernel cannot serve the layer on this core."""
     if not target.core.dsp or target.core.mve:
         return None
-    packed = pack_conv(shape, quantization, weights, bias)
+    taps = patch_taps(shape.k_w * shape.group_in_c, shape.k_h)
+    packed: npt.NDArray[np.int32] | None
+    if target.sizes_only:
+        packed = _unpacked(shape, len(taps))
+    else:
+        packed = pack_conv(shape, quantization, weights, bias)
     if packed is None:
         return None
     scratch = conv_scratch_bytes(shape)
-    taps = patch_taps(shape.k_w * shape.group_in_c, shape.k_h)
     return Implementation(
         kernel="mcud_conv_s8",
         snippet=_CALL,

@@ -7,6 +7,8 @@ scratch and let the output follow the input less closely, so several are offered
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import numpy.typing as npt
 
@@ -28,6 +30,7 @@ from mcudeploy.operators.kernels.requantize import (
 )
 from mcudeploy.operators.shapes import ConvQuantization, ConvShape, Int8Array, Int32Array
 from mcudeploy.operators.windows import convolution_window
+from mcudeploy.operators.work import depthwise_pixels_work
 
 _SHIFT = 2
 _FLAG_EXACT = 0x100
@@ -112,6 +115,7 @@ def depthwise_scratch_bytes(shape: ConvShape, strip_rows: int) -> int:
     return 4 * (2 * rows * plane_words(shape) + _tap_words(shape))
 
 
+@lru_cache(maxsize=1024)
 def depthwise_max_distance(shape: ConvShape, strip_rows: int) -> int:
     """The greatest safe output address - input address, all rows ascending.
 
@@ -180,7 +184,11 @@ def depthwise_implementations(
     if target.core.mve:
         return ()
     flat = weights.reshape(-1, shape.out_c).T.astype(np.int64)
-    found = pack_requantization(quantization, flat, bias)
+    found: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None
+    if target.sizes_only:
+        found = flat, np.zeros((shape.out_c, 3), np.int64)
+    else:
+        found = pack_requantization(quantization, flat, bias)
     if found is None:
         return ()
     kept, constants = found
@@ -192,7 +200,8 @@ def depthwise_implementations(
     if shape.depth_multiplier == 1 and shape.in_c >= 4 and shape.k_h <= _MOST_ROWS:
         centred = constants.copy()
         centred[:, 0] += quantization.input_zero_point * kept.sum(axis=1)
-        made.append(_by_pixels(shape, quantization, _parts(kept.T, centred), target))
+        one = _by_pixels(shape, quantization, _parts(kept.T, centred), target)
+        made = [one] if target.optimize == "size" else [*made, one]
     by_planes = _CYCLES_BY_PLANES_3X3 if _is_3x3(shape) else _CYCLES_BY_PLANES
 
     def cycles(one: Implementation) -> float:
@@ -222,6 +231,7 @@ def _parts(
     )
 
 
+@lru_cache(maxsize=1024)
 def pixels_max_distance(shape: ConvShape) -> int:
     """The greatest safe output address - input address of the kernel by pixels.
 
@@ -256,6 +266,7 @@ def _by_pixels(
         instructions=depthwise_pixels_instructions(shape, _exact_channels(constants[1]))
         if target.core.dsp
         else None,
+        work=depthwise_pixels_work(shape, _exact_channels(constants[1])),
         rows=RowForm(convolution_window(shape)),
         reason="pixel by pixel, without scratch",
     )

@@ -6,7 +6,14 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from mcudeploy.operators.base import Constant, Implementation, OverlapRule, Target, as_constant
+from mcudeploy.operators.base import (
+    Constant,
+    Implementation,
+    OverlapRule,
+    Target,
+    as_constant,
+    zeros_of_size,
+)
 from mcudeploy.operators.kernels.cost import fully_connected_instructions
 from mcudeploy.operators.kernels.requantize import channel_sum, exact_constant, find_exact
 from mcudeploy.operators.shapes import (
@@ -39,15 +46,12 @@ def fully_connected_implementation(
     """FULLY_CONNECTED, weights (out_c, in_c); None when this kernel cannot serve the layer."""
     if not target.core.dsp or target.core.mve or quantization.weights_zero_point:
         return None
-    found = _requantizations(shape, quantization, weights.astype(np.int64), bias)
+    made = _unpacked if target.sizes_only else _packed
+    found = made(shape, quantization, weights, bias)
     if found is None:
         return None
-    kept, starts, constants = found
-    packed = pack_fully_connected(kept, starts)
-    if packed is None:
-        return None
-    per_channel = len(set(constants)) > 1
-    table = constants if per_channel else constants[:1]
+    packed, table = found
+    per_channel = len(table) > 1
     return Implementation(
         kernel="mcud_fully_connected_s8",
         snippet=_CALL,
@@ -83,6 +87,40 @@ def fully_connected_max_distance(shape: FullyConnectedShape) -> int:
         if row + 1 < shape.batches:
             distances.append((row + 1) * (shape.in_c - shape.out_c))
     return min(distances)
+
+
+_Parts = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
+
+
+def _packed(
+    shape: FullyConnectedShape,
+    quantization: ConvQuantization,
+    weights: Int8Array,
+    bias: Int32Array | None,
+) -> _Parts | None:
+    """The words of the weights, and the constants: a row for all channels or one for each."""
+    found = _requantizations(shape, quantization, weights.astype(np.int64), bias)
+    if found is None:
+        return None
+    kept, starts, constants = found
+    packed = pack_fully_connected(kept, starts)
+    if packed is None:
+        return None
+    table = constants if len(set(constants)) > 1 else constants[:1]
+    return packed, np.array(table, np.int64).astype(np.int32)
+
+
+def _unpacked(
+    shape: FullyConnectedShape,
+    quantization: ConvQuantization,
+    weights: Int8Array,
+    bias: Int32Array | None,
+) -> _Parts:
+    """As many bytes as `_packed` gives."""
+    words = -(-shape.out_c // 2) * (2 + 2 * -(-shape.in_c // 4))
+    per_channel = len(set(zip(quantization.multipliers, quantization.shifts, strict=True))) > 1
+    rows = shape.out_c if per_channel else 1
+    return zeros_of_size(words, "int32"), zeros_of_size((rows, 2), "int32")
 
 
 def _requantizations(
