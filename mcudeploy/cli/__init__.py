@@ -13,6 +13,7 @@ import sys
 import typer
 
 from mcudeploy.cli import (
+    explore_command,
     gate_commands,
     model_commands,
     profile_command,
@@ -24,6 +25,7 @@ from mcudeploy.errors import McudeployError
 
 __all__ = [
     "app",
+    "explore_command",
     "gate_commands",
     "main",
     "model_commands",

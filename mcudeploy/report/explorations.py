@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `explore` prints and writes: tables of 80 columns, CSV, the JSON document."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from mcudeploy import zoo
+from mcudeploy.explore import Candidate, Exploration
+from mcudeploy.report.terminal import table
+
+_SHOWN = 40
+"""Candidates that the table of one board shows; CSV and JSON have all."""
+
+
+def print_exploration(exploration: Exploration, out: Console) -> None:
+    """One board: its candidates and what is largest. Several: a matrix of the largest members."""
+    if len(exploration.boards) > 1:
+        _print_matrix(exploration, out)
+        return
+    board = exploration.boards[0].name
+    found = exploration.on(board)
+    shown = _worth_showing(exploration, found)
+    made = table(
+        "member", "RAM KiB", "flash KiB", "MMAC", "Minstr", "top-1", "",
+        right=("RAM KiB", "flash KiB", "MMAC", "Minstr", "top-1"), gives_way="member",
+    )  # fmt: skip
+    for candidate in shown:
+        made.add_row(*_cells(candidate, exploration.on_front(candidate)))
+    out.print(made)
+    if len(shown) < len(found):
+        out.print(f"{len(found) - len(shown)} more in --csv and --json; * is on the Pareto front")
+    out.print(_reasons(found))
+    fitting = sum(candidate.fits for candidate in found)
+    out.print(f"{fitting} of {len(found)} fit {board}")
+    for family in exploration.families:
+        largest = exploration.largest(board, family)
+        name = largest.member.label if largest else "none"
+        out.print(Text(f"largest {family} that fits: {name}", style="bold"))
+
+
+def _worth_showing(exploration: Exploration, found: Sequence[Candidate]) -> list[Candidate]:
+    """All in order of RAM; of too many, the front and the rest that fits, largest first."""
+    if len(found) > _SHOWN:
+        ranked = sorted(
+            found, key=lambda c: (not exploration.on_front(c), not c.fits, -c.need.macs)
+        )
+        found = ranked[:_SHOWN]
+    return sorted(found, key=lambda c: (not c.need.deployable, c.need.ram_bytes, c.need.macs))
+
+
+def _cells(candidate: Candidate, on_front: bool) -> tuple[str | Text, ...]:
+    need = candidate.need
+    fits = Text("fits" if need.fits else "no", style="green" if need.fits else "red")
+    fits.append("*" if on_front else " ", style="bold")
+    if not need.deployable:
+        return candidate.member.label, "", "", "", "", _percent(candidate), fits
+    return (
+        candidate.member.label,
+        f"{need.ram_bytes / 1024:,.1f}",
+        f"{need.flash_bytes / 1024:,.1f}",
+        f"{need.macs / 1e6:,.1f}",
+        "" if need.instructions is None else f"{need.instructions / 1e6:,.1f}",
+        _percent(candidate),
+        fits,
+    )
+
+
+def _percent(candidate: Candidate) -> str:
+    return "" if candidate.accuracy is None else f"{candidate.accuracy:.1f}"
+
+
+def _reasons(found: Sequence[Candidate]) -> str:
+    """The refusal nearest to fitting, as an example of why the others do not."""
+    refused = [c for c in found if not c.fits]
+    if not refused:
+        return "all fit"
+    nearest = min(refused, key=lambda c: (not c.need.deployable, c.need.ram_bytes))
+    return f"nearest refusal: {nearest.member.label}: {nearest.need.reason}"
+
+
+def _print_matrix(exploration: Exploration, out: Console) -> None:
+    """A row a family, a column a board: the largest member that fits."""
+    boards = [board.name for board in exploration.boards]
+    made = table("family", *boards)
+    for family in exploration.families:
+        cells = []
+        for board in boards:
+            largest = exploration.largest(board, family)
+            cells.append(largest.member.label.replace(" ", "\n", 1) if largest else "none")
+        made.add_row(family, *cells)
+    out.print(made)
+    for board in boards:
+        found = exploration.on(board)
+        out.print(f"{sum(c.fits for c in found)} of {len(found)} fit {board}")
+
+
+def rows(exploration: Exploration) -> list[dict[str, Any]]:
+    """One flat record a candidate: what CSV has as columns and JSON as `candidates`."""
+    return [
+        {
+            "name": c.member.name,
+            "family": zoo.describe(c.member.name).family,
+            "options": dict(c.member.options),
+            "board": c.board,
+            "fits": c.fits,
+            "reason": c.need.reason,
+            "front": exploration.on_front(c),
+            "macs": c.need.macs,
+            "parameters": c.need.parameters,
+            "ram_bytes": c.need.ram_bytes,
+            "flash_bytes": c.need.flash_bytes,
+            "activation_bytes": c.need.activation_bytes,
+            "regions": dict(c.need.regions),
+            "peak": c.need.peak,
+            "instructions": c.need.instructions,
+            "milliseconds": c.milliseconds,
+            "published_top1_percent": c.accuracy,
+        }
+        for c in exploration.candidates
+    ]
+
+
+def csv_text(exploration: Exploration) -> str:
+    """All candidates as CSV; options and regions as `key=value` words."""
+    records = rows(exploration)
+    out = io.StringIO()
+    writer = csv.DictWriter(out, fieldnames=list(records[0]), lineterminator="\n")
+    writer.writeheader()
+    for record in records:
+        for key in ("options", "regions"):
+            record[key] = " ".join(f"{k}={v}" for k, v in record[key].items())
+        writer.writerow(record)
+    return out.getvalue()
+
+
+def document_content(exploration: Exploration) -> dict[str, Any]:
+    """The content of the JSON document."""
+    largest = {
+        board.name: {
+            family: found.member.label if found else None
+            for family in exploration.families
+            for found in [exploration.largest(board.name, family)]
+        }
+        for board in exploration.boards
+    }
+    return {"candidates": rows(exploration), "largest": largest}
