@@ -161,6 +161,30 @@ def test_a_machine_that_qemu_does_not_know_is_an_error(elf: Path, board: Board) 
     assert "mps9-an999" in caught.value.where or "machine" in caught.value.where
 
 
+def test_the_stm32_drivers_work_on_qemus_stm32f405(tmp_path: Path) -> None:
+    """QEMU's Netduino Plus 2 has an STM32F4's USART and no clock control: the clock falls back.
+
+    Its UART also drops what comes before the firmware has opened it, so requests are sent again.
+    """
+    board = find_board("nucleo_f446re")
+    netduino = board.model_copy(
+        update={
+            "name": "netduino_plus_2",
+            "uart": board.uart.model_copy(update={"name": "usart1", "address": 0x40011000}),
+            "emulation": board.emulation.model_copy(update={"qemu_machine": "netduinoplus2"}),
+        }
+    )
+    elf = build(tmp_path, netduino, selftest=DATA[2])
+    with QemuEmulator().start(elf, netduino) as session:
+        info = session.info()
+        assert (info.selftest, info.clock_hz, info.clock_configured) == (
+            "passed",
+            16_000_000,
+            False,
+        )
+        assert session.infer([DATA[0]]).outputs == Twin().infer(DATA[0])[0]
+
+
 def test_a_board_without_a_machine_is_refused() -> None:
     board = find_board("stm32f469")
     assert "stm32f469" in (get("qemu").supports(board) or "")

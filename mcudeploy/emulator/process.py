@@ -38,7 +38,7 @@ class Listener:
                 return connection
             if not child.alive:
                 break
-        raise child.failure("did not start")
+        raise EmulationError(f"{child.name} did not start", where=child.last_words())
 
     def close(self) -> None:
         self._server.close()
@@ -84,10 +84,10 @@ class Child:
         self._said.seek(0)
         return self._said.read().decode("utf-8", "replace")
 
-    def failure(self, what: str) -> EmulationError:
-        """The error that says so, with the program's last words."""
+    def last_words(self) -> str:
+        """The last line of its output."""
         words = [line.strip() for line in self.said().splitlines() if line.strip()]
-        return EmulationError(f"{self.name} {what}", where=words[-1] if words else "")
+        return words[-1] if words else ""
 
     def end(self) -> None:
         """Stop it if it still runs. May be called again."""
@@ -103,10 +103,10 @@ class Child:
 
 
 class SocketStream:
-    """A UART on a connection: a `Stream` that knows when its firmware hangs.
+    """A UART on a connection: a `Stream` that tells a firmware that hangs from one that is slow.
 
-    An emulated UART loses nothing, so silence means that the firmware is still computing; `where`
-    tells at which place, for the error when it takes longer than the limit.
+    `failure` makes the error of a problem, with its place; `on_silence` may raise one when nothing
+    came for a while.
     """
 
     def __init__(
@@ -114,34 +114,44 @@ class SocketStream:
         connection: socket.socket,
         child: Child,
         time_limit_seconds: float,
-        where: Callable[[], str],
+        *,
+        failure: Callable[[str], EmulationError],
+        on_silence: Callable[[], None] = lambda: None,
     ) -> None:
         self._connection, self._child = connection, child
         self._time_limit = time_limit_seconds
-        self._where = where
+        self._failure, self._on_silence = failure, on_silence
+        self._silent_since = time.monotonic()
 
     def write(self, data: bytes) -> None:
         try:
             self._connection.settimeout(self._time_limit)
             self._connection.sendall(data)
         except OSError:
-            raise self._child.failure("ended in mid-run") from None
+            raise self._ended() from None
 
     def read(self, timeout_seconds: float) -> bytes:
-        """The timeout is that of a real line; here only the time limit counts."""
-        self._connection.settimeout(self._time_limit)
+        """Raises EmulationError when the emulator ended or was silent beyond the time limit."""
+        self._connection.settimeout(min(timeout_seconds, self._time_limit))
         try:
             data = self._connection.recv(65536)
         except TimeoutError:
-            raise EmulationError(
-                f"the firmware hangs: no answer in {self._time_limit:g} seconds",
-                where=self._where(),
-            ) from None
+            self._on_silence()
+            if time.monotonic() - self._silent_since >= self._time_limit:
+                raise self._failure(
+                    f"the firmware hangs: no answer in {self._time_limit:g} seconds"
+                ) from None
+            return b""
         except OSError:
             data = b""
         if not data:
-            raise self._child.failure("ended in mid-run")
+            raise self._ended()
+        self._silent_since = time.monotonic()
         return data
+
+    def _ended(self) -> EmulationError:
+        self._child.wait(_END_SECONDS)
+        return self._failure(f"{self._child.name} ended in mid-run")
 
     def close(self) -> None:
         self._connection.close()

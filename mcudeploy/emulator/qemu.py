@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -75,7 +76,11 @@ class QemuEmulator:
         if reason:
             raise ToolError(reason, mend="`mcudeploy doctor` tells what is there")
         machine = _Machine(read_elf(elf), board, poison, time_limit_seconds)
-        link = Link(machine.stream, fault_error=lambda fault: describe_fault(fault, machine.image))
+        link = Link(
+            machine.stream,
+            attempts=sys.maxsize,
+            fault_error=lambda fault: describe_fault(fault, machine.image),
+        )
         return LinkSession(link, scale=_instructions_per_count, finish=machine.finish)
 
 
@@ -107,7 +112,9 @@ class _Machine:
         finally:
             uart.close()
             monitor.close()
-        self.stream = SocketStream(connection, self._child, time_limit_seconds, self._where)
+        self.stream = SocketStream(
+            connection, self._child, time_limit_seconds, failure=self._failure
+        )
 
     def _registers(self) -> tuple[int, int]:
         """Program counter and link register, asked of the monitor; zeros when it is silent."""
@@ -121,6 +128,10 @@ class _Machine:
             return 0, 0
         pc, lr = (re.search(rf"R{n}=([0-9a-f]{{8}})".encode(), said) for n in (15, 14))
         return (int(pc[1], 16), int(lr[1], 16)) if pc and lr else (0, 0)
+
+    def _failure(self, problem: str) -> EmulationError:
+        alive = self._child.alive
+        return EmulationError(problem, where=self._where() if alive else self._child.last_words())
 
     def _where(self) -> str:
         return describe_place(self.image, *self._registers())

@@ -17,6 +17,7 @@ import contextlib
 import re
 import shutil
 import socket
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -26,7 +27,7 @@ from mcudeploy.codegen.emulation import has_renode, platform
 from mcudeploy.emulator.base import TIME_LIMIT_SECONDS
 from mcudeploy.emulator.faults import describe_fault
 from mcudeploy.emulator.link import Link
-from mcudeploy.emulator.process import Child
+from mcudeploy.emulator.process import Child, SocketStream
 from mcudeploy.emulator.session import LinkSession
 from mcudeploy.errors import EmulationError, LinkError, ToolError
 from mcudeploy.toolchain.elf import FirmwareImage, read_elf
@@ -39,7 +40,6 @@ _STARTS = 2
 """A port may be taken between its choice and Renode's start; then another one is tried."""
 _VIRTUAL_SECONDS = 1_000_000
 _POISON = 0xA5
-_EVER = 1_000_000
 
 _VERDICT = re.compile(r"^EXIT code=(\d+) unexp=(\d+) insns=(\d+)\s*$", re.MULTILINE)
 _BAD_ACCESS = re.compile(r"^.*non existing peripheral.*$", re.MULTILINE)
@@ -99,37 +99,34 @@ class RenodeEmulator:
             machine = _Machine(image, board, poison, time_limit_seconds)
             try:
                 return _session(machine)
-            except (EmulationError, LinkError) as error:
+            except (EmulationError, LinkError):
                 if attempt == _STARTS:
-                    raise machine.explain(error) from None
+                    raise
         raise AssertionError
 
 
 def _session(machine: _Machine) -> LinkSession:
-    machine.connect()
     link = Link(
-        machine,
+        machine.connect(),
         timeout_seconds=_ANSWER_SECONDS,
-        attempts=_EVER,
+        attempts=sys.maxsize,
         fault_error=lambda fault: describe_fault(fault, machine.image),
     )
     return LinkSession(link, finish=machine.finish)
 
 
 class _Machine:
-    """A running Renode, as a `Stream` (see link.py)."""
+    """A running Renode."""
 
     def __init__(
         self, image: FirmwareImage, board: Board, poison: bool, time_limit_seconds: float
     ) -> None:
         self.image = image
         self._time_limit = time_limit_seconds
-        self._silent_since = time.monotonic()
         folder = tempfile.TemporaryDirectory(prefix="mcudeploy-renode-")
         path = Path(folder.name)
         self._log = path / "renode.log"
         self._port = _free_port()
-        self._connection: socket.socket | None = None
         (path / "board.repl").write_bytes(platform(board))
         script = path / "run.resc"
         script.write_text(self._script(board, path, poison), encoding="utf-8")
@@ -164,55 +161,28 @@ class _Machine:
             limit=_PRINT_LIMIT,
         )
 
-    # --- the stream ---------------------------------------------------------------------------
-
-    def connect(self) -> None:
-        """Wait until Renode listens. Raises EmulationError when it never does."""
+    def connect(self) -> SocketStream:
+        """The UART, as soon as Renode listens. Raises EmulationError when it never does."""
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline and self._child.alive:
             with contextlib.suppress(OSError):
-                self._connection = socket.create_connection(("127.0.0.1", self._port), 1.0)
-                self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self._silent_since = time.monotonic()
-                return
+                connection = socket.create_connection(("127.0.0.1", self._port), 1.0)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return SocketStream(
+                    connection,
+                    self._child,
+                    self._time_limit,
+                    failure=self._failure,
+                    on_silence=self._check_for_abort,
+                )
             time.sleep(0.05)
-        error = self._child.failure(f"did not open port {self._port} for the UART")
-        self.close()
+        error = self._failure(f"Renode did not open port {self._port} for the UART")
+        self._child.end()
         raise error
 
-    def write(self, data: bytes) -> None:
-        assert self._connection is not None
-        try:
-            self._connection.settimeout(self._time_limit)
-            self._connection.sendall(data)
-        except OSError:
-            raise self._failure("Renode ended in mid-run") from None
-
-    def read(self, timeout_seconds: float) -> bytes:
-        assert self._connection is not None
-        self._connection.settimeout(min(timeout_seconds, self._time_limit))
-        try:
-            data = self._connection.recv(65536)
-        except TimeoutError:
-            self._check_silence()
-            return b""
-        except OSError:
-            data = b""
-        if not data:
-            raise self._failure("Renode ended in mid-run")
-        self._silent_since = time.monotonic()
-        return data
-
-    def _check_silence(self) -> None:
+    def _check_for_abort(self) -> None:
         if _ABORT.search(self._read_log()):
             raise self._failure("the firmware crashed the core")
-        if time.monotonic() - self._silent_since > self._time_limit:
-            raise self._failure(f"the firmware hangs: no answer in {self._time_limit:g} seconds")
-
-    def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-        self._child.end()
 
     # --- the verdict --------------------------------------------------------------------------
 
@@ -229,17 +199,8 @@ class _Machine:
         if unexpected or _BAD_ACCESS.search(self._read_log()):
             raise self._failure("the firmware accessed addresses where the board has nothing")
 
-    def explain(self, error: EmulationError | LinkError) -> EmulationError | LinkError:
-        """The same error, with what Renode's log says where it says nothing itself."""
-        if not error.where:
-            error.where = self._noted
-        return error
-
     def _failure(self, problem: str) -> EmulationError:
-        self._noted = self._first_complaint()
-        return EmulationError(problem, where=self._noted)
-
-    _noted = ""
+        return EmulationError(problem, where=self._first_complaint() or self._child.last_words())
 
     def _first_complaint(self) -> str:
         log = self._read_log()
