@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mcudeploy.board import Board, MemoryRegion, find_board, parse_bytes
 from mcudeploy.budget import RUNTIME_RAM_BYTES, STACK_RESERVE_BYTES, FitReport, budget
 from mcudeploy.budget_float import float_budget
-from mcudeploy.deployment_stream import StreamMode, budget_bytes, streamed_plan
+from mcudeploy.deployment_stream import StreamMode, budget_bytes, stream_note, streamed_plan
 from mcudeploy.errors import InputError, PlanError
 from mcudeploy.frontend.keras import ModelKind, detect
 from mcudeploy.frontend.tflite import read_tflite
@@ -176,8 +176,8 @@ def _int8_plan(
     board: Board,
     target: Target,
     options: Options,
-) -> Plan:
-    """The unstreamed plan, and from it the streamed one where that is asked for or needed."""
+) -> tuple[Plan, str | None]:
+    """The unstreamed plan, or the streamed one where that is needed, and what it gains."""
     how = PlanOptions(
         reserve_bytes=STACK_RESERVE_BYTES + RUNTIME_RAM_BYTES,
         use_external=options.use_external,
@@ -185,7 +185,7 @@ def _int8_plan(
     )
     plan = make_plan(graph, choices, board, options=how)
     place = {id(operator): number for number, operator in enumerate(graph.operators)}
-    return streamed_plan(
+    final = streamed_plan(
         plan,
         [choices[place[id(operator)]] for operator in plan.graph.operators],
         target,
@@ -194,6 +194,7 @@ def _int8_plan(
         budget=budget_bytes(options.ram_budget),
         row_fed=options.row_fed,
     )
+    return final, stream_note(plan, final)
 
 
 def plan_model(loaded: LoadedModel, name: str, board: Board, options: Options) -> Deployment:
@@ -220,7 +221,8 @@ def plan_graph(
             graph, choices, board, name=name, weights_in=options.weights_in, notes=notes
         )
     else:
-        plan = _int8_plan(graph, choices, board, target, options)
+        plan, gain = _int8_plan(graph, choices, board, target, options)
+        notes = notes if gain is None else (*notes, gain)
         report = budget(plan, target, model=name, notes=notes)
     faults = check_plan(plan)
     if faults:

@@ -14,7 +14,7 @@ from mcudeploy.board import parse_bytes
 from mcudeploy.errors import InputError
 from mcudeploy.memory.plan import Plan
 from mcudeploy.memory.planner import PlanOptions
-from mcudeploy.memory.streamed import make_streamed_plan
+from mcudeploy.memory.streamed import ROW_INSTRUCTIONS, make_streamed_plan
 from mcudeploy.operators.base import Implementation, Target
 from mcudeploy.operators.support import row_candidates
 
@@ -38,6 +38,27 @@ def fits(plan: Plan, options: PlanOptions) -> bool:
     """Each arena fits its region (the planner overfills the first one alone)."""
     first = plan.board.regions("ram")[0].name
     return plan.arenas.get(first, 0) <= room_bytes(plan, options)
+
+
+def stream_note(before: Plan, after: Plan) -> str | None:
+    """What streaming gains and costs, for the report; None where nothing is streamed."""
+    if not after.streams:
+        return None
+    parts = ", ".join(f"#{s.segment.first} to #{s.segment.end - 1}" for s in after.streams)
+    old, new = before.certificate.peak_bytes, after.certificate.peak_bytes
+    note = f"operators {parts} run row by row: {new:,} bytes of arena in place of {old:,}"
+    if after.row_fed:
+        note += ", the input comes by rows"
+    spent = [
+        [one.instructions for one in plan.implementations if one.snippet]
+        for plan in (before, after)
+    ]
+    known = [sum(n for n in counts if n is not None) for counts in spent]
+    if all(n is not None for counts in spent for n in counts) and known[0]:
+        rows = sum(stage.rows for s in after.streams for stage in s.segment.stages)
+        change = (known[1] + ROW_INSTRUCTIONS * rows) / known[0] - 1
+        note += f"; about {100 * change:+.1f} % instructions"
+    return note
 
 
 def streamed_plan(
@@ -67,6 +88,7 @@ def streamed_plan(
         options=options,
         capacity=0 if mode == "max" else min(room, room if budget is None else budget),
         fed=row_fed,
+        only_if_enough=mode == "auto" and budget is None and not row_fed,
     )
     if row_fed and (found is None or not found.row_fed):
         raise InputError(

@@ -80,7 +80,8 @@ def segment_context(
     sources = {stage.output: number + 1 for number, stage in enumerate(segment.stages)}
     sources[segment.driver] = 0
     following = next_stages(segment)
-    stages, needs = [], []
+    stages: list[dict[str, Any]] = []
+    needs: list[dict[str, int]] = []
     for number, stage in enumerate(segment.stages):
         own = [need for need in stage.needs if need.tensor in sources]
         output = graph.tensors[stage.output]

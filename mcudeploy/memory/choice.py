@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from mcudeploy.graph.ir import Graph
 from mcudeploy.memory.bounds import best_overlap
@@ -198,7 +199,7 @@ def _calm(
 
 
 def grant(
-    trial: _Trial, leanest: list[int], wanted: list[int], steps: list[int], target: int
+    trial: Trial, leanest: list[int], wanted: list[int], steps: list[int], target: int
 ) -> list[int]:
     """The kernels after granting the faster ones for as many of `steps` as `target` bears."""
     current = list(leanest)
@@ -215,6 +216,13 @@ def grant(
             half = len(group) // 2
             queue[:0] = [group[:half], group[half:]]
     return current
+
+
+class Trial(Protocol):
+    """Packs a network with the kernels of these numbers."""
+
+    def pack(self, numbers: Sequence[int], effort: Effort, capacity: int | None = None) -> Choice:
+        """As high as `capacity` at most, where that can be."""
 
 
 @dataclass(frozen=True)

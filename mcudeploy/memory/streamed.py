@@ -158,7 +158,9 @@ class _Steps:
         )
         return pack(part, Effort(placements=0, attempts=0)).height
 
-    def all_peaks(self, capacity: int) -> list[tuple[int, int, int]]:
+    def all_peaks(
+        self, capacity: int, *, only_if_enough: bool
+    ) -> list[tuple[int, int, int]]:
         """(first, end, bytes) of the steps that matter.
 
         The longer a segment from one place, the more its rings take: where they exceed what
@@ -166,6 +168,10 @@ class _Steps:
         """
         found = self._peaks_within(_SHORT, None)
         least = _least_peak(found, self.count)
+        if only_if_enough:
+            if least is not None and least <= capacity:
+                return found
+            return self._peaks_within(_LONGEST, capacity)
         most = None if least is None else max(capacity, int(least * _SLACKS[-1]))
         return self._peaks_within(_LONGEST, most)
 
@@ -289,19 +295,21 @@ def make_streamed_plan(
     options: PlanOptions | None = None,
     capacity: int = 0,
     fed: bool = False,
+    only_if_enough: bool = False,
 ) -> Plan | None:
     """The streamed plan of least peak, or the one within `capacity` bytes that streams least.
 
     `base` is the unstreamed plan, whose order is kept; `candidates` and `forms` (row
-    implementations) go by its operators. None when nothing can be gained by streaming.
+    implementations) go by its operators. None when nothing can be gained by streaming, or, with
+    `only_if_enough`, when no plan is within `capacity`: that is known sooner.
     """
     options = options or PlanOptions()
     graph, alignment = base.graph, board.core.alignment
     kept = usable(graph, candidates, lifespans(graph), alignment)
     costs = _Steps(graph, kept, forms, alignment, options.overlap, fed)
-    steps = costs.all_peaks(capacity)
+    steps = costs.all_peaks(capacity, only_if_enough=only_if_enough)
     least = _least_peak(steps, costs.count)
-    if least is None:
+    if least is None or (only_if_enough and least > capacity):
         return None
     heights = [int(least * slack) for slack in _SLACKS]
     if capacity > least:

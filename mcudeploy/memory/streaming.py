@@ -331,16 +331,15 @@ class _Watch:
                 if i == stage and row == 0:
                     writes[key] = [consumed]
             if stage != FEED:
-                key = (position, "scratch")
-                present.append(key)
-                writes.setdefault(key, [consumed])
+                present.append((position, "scratch"))
+                writes.setdefault((position, "scratch"), [consumed])
                 if segment.stages[stage].accumulates and row + 1 == segment.stages[stage].rows:
                     writes.setdefault(segment.stages[stage].output, []).append(consumed)
             self.made[stage] += 1
             done = {o: self._rows_of(o) for o in self.outputs}
-            for buffer in present:
-                live.setdefault(buffer, set()).add(position)
-                written[buffer] = done
+            for thing in present:
+                live.setdefault(thing, set()).add(position)
+                written[thing] = done
         return self._result(rings, live, writes, written, len(events))
 
     def _rows_of(self, output: int) -> int:
