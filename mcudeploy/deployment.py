@@ -21,7 +21,8 @@ from mcudeploy.memory.checker import check_plan
 from mcudeploy.memory.plan import Plan
 from mcudeploy.memory.planner import PlanOptions, make_plan
 from mcudeploy.operators.base import Implementation, Target
-from mcudeploy.operators.support import candidates, check_operators
+from mcudeploy.operators.growth import growth
+from mcudeploy.operators.support import candidates, check_operators, fastest_alone
 
 if TYPE_CHECKING:
     from mcudeploy.frontend.calibration import Scaling
@@ -177,13 +178,21 @@ def _int8_plan(
     target: Target,
     options: Options,
 ) -> tuple[Plan, str | None]:
-    """The unstreamed plan, or the streamed one where that is needed, and what it gains."""
+    """The unstreamed plan, or the streamed one where that is needed, and what it gains.
+
+    For speed each operator's fastest kernel is taken if that fits; else, as without, the fastest
+    that do not raise the peak.
+    """
     how = PlanOptions(
         reserve_bytes=STACK_RESERVE_BYTES + RUNTIME_RAM_BYTES,
         use_external=options.use_external,
         overlap=options.overlap,
     )
-    plan = make_plan(graph, choices, board, options=how)
+    plan = None
+    if target.optimize == "speed":
+        plan = make_plan(graph, fastest_alone(choices), board, options=how)
+    if plan is None or not budget(plan, target, model=graph.name).fits:
+        plan = make_plan(graph, choices, board, options=how)
     place = {id(operator): number for number, operator in enumerate(graph.operators)}
     final = streamed_plan(
         plan,
@@ -223,6 +232,8 @@ def plan_graph(
     else:
         plan, gain = _int8_plan(graph, choices, board, target, options)
         notes = notes if gain is None else (*notes, gain)
+        if target.kernels == "auto":
+            notes = (*notes, growth(plan.graph, plan.implementations, target).note)
         report = budget(plan, target, model=name, notes=notes)
     faults = check_plan(plan)
     if faults:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from mcudeploy.errors import UnsupportedModelError
@@ -75,4 +76,14 @@ def candidates(graph: Graph, target: Target) -> tuple[tuple[Implementation, ...]
     return tuple(
         fastest_first(family(operator).implementations(graph, operator, target), target.core)
         for operator in graph.operators
+    )
+
+
+def fastest_alone(
+    choices: Sequence[Sequence[Implementation]],
+) -> tuple[tuple[Implementation, ...], ...]:
+    """Of each operator's kernels the fastest; with what may take its place where it is a view."""
+    return tuple(
+        tuple(offered) if offered[0].placed or not offered[0].snippet else (offered[0],)
+        for offered in choices
     )
