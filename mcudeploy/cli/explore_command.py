@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from mcudeploy.cli import options as opt
 from mcudeploy.cli.app import app
+from mcudeploy.errors import InputError
 
 
 class PlotAxis(StrEnum):
@@ -20,15 +21,23 @@ class PlotAxis(StrEnum):
     accuracy = "accuracy"
 
 
+class Objective(StrEnum):
+    """What a search ranks networks that fit by."""
+
+    macs = "macs"
+    capacity = "capacity"
+
+
 @app.command()
 def explore(
-    families: Annotated[
-        list[str], typer.Argument(metavar="FAMILY...", help="Families or members; `all` for all.")
-    ],
     board: Annotated[
         list[str],
         typer.Option("--board", "-b", metavar="BOARD", help="A board; several make a matrix."),
     ],
+    families: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="FAMILY...", help="Families or members; `all` for all."),
+    ] = None,
     ram: opt.RamBudget = None,
     flash: opt.FlashBudget = None,
     latency_ms: Annotated[
@@ -50,12 +59,44 @@ def explore(
     plot_axis: Annotated[
         PlotAxis, typer.Option("--plot-axis", help="Against RAM in the plot.")
     ] = PlotAxis.macs,
+    search: Annotated[
+        bool,
+        typer.Option("--search", metavar="", help="Search for a network instead of listing."),
+    ] = False,
+    evaluations: Annotated[
+        int, typer.Option("--evaluations", metavar="N", help="Networks that a search plans.")
+    ] = 200,
+    seed: Annotated[int, typer.Option("--seed", help="Of the search.")] = 0,
+    objective: Annotated[
+        Objective, typer.Option("--objective", help="What a search makes most of.")
+    ] = Objective.macs,
+    classes: Annotated[int, typer.Option("--classes", help="That a search is for.")] = 1000,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="FILE", help="An .npz of x, y: the search's best train."),
+    ] = None,
     json: opt.AsJson = False,
 ) -> None:
     """Which members of FAMILY fit BOARD, at what cost, and which are worth having.
 
     Example: mcudeploy explore mobilenet_v1 mobilenet_v2 -b stm32f469 --plot front.png
+
+    Example: mcudeploy explore --search -b stm32f469 --ram 320K --flash 1M
     """
+    if search:
+        if families or len(board) != 1:
+            raise InputError(
+                "a search takes one board and no families", where="--search",
+                mend="mcudeploy explore --search --board BOARD",
+            )  # fmt: skip
+        _search(
+            board[0], ram, flash, json, data,
+            runner={"processes": processes, "scheduler": scheduler},
+            evaluations=evaluations, seed=seed, objective=objective.value, classes=classes,
+        )  # fmt: skip
+        return
+    if not families:
+        raise InputError("no family is named", mend="name some (`mcudeploy zoo list`), or `all`")
     from mcudeploy import zoo
     from mcudeploy.codegen.output import write_file
     from mcudeploy.explore import explore as run
@@ -81,3 +122,37 @@ def explore(
     else:
         explorations.print_exploration(found, terminal.console())
     raise typer.Exit(0 if any(candidate.fits for candidate in found.candidates) else 1)
+
+
+def _search(
+    board: str, ram: str | None, flash: str | None, json: bool, data: Path | None, *,
+    runner: dict[str, Any], **chosen: Any,
+) -> None:  # fmt: skip
+    """Search, print what was found; exit 1 when nothing fits."""
+    from functools import partial
+
+    from mcudeploy.deployment import Options, choose_board
+    from mcudeploy.explore.search import search
+    from mcudeploy.explore.training import read_task, trained_accuracy
+    from mcudeploy.explore.work import run_jobs
+    from mcudeploy.report import explorations, terminal
+
+    if data is not None:
+        task = read_task(data)
+        chosen |= {
+            "classes": task.classes, "channels": task.channels, "resolutions": (task.side,),
+            "accuracy": partial(trained_accuracy, task=task, seed=chosen["seed"]),
+        }  # fmt: skip
+    with terminal.progress() as progress:
+        progress("searching")
+        found = search(
+            choose_board(board, Options(ram=ram, flash=flash)),
+            run=partial(run_jobs, **runner), **chosen,
+        )  # fmt: skip
+    if json:
+        from mcudeploy.report.jsonify import document
+
+        typer.echo(document("explore-search", found=explorations.found_rows(found)))
+    else:
+        explorations.print_found(found, terminal.console())
+    raise typer.Exit(0 if found else 1)

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from mcudeploy import zoo
 from mcudeploy.explore import Candidate, Exploration
+from mcudeploy.explore.search import Found
 from mcudeploy.report.terminal import table
 
 _SHOWN = 40
@@ -151,3 +152,40 @@ def document_content(exploration: Exploration) -> dict[str, Any]:
         for board in exploration.boards
     }
     return {"candidates": rows(exploration), "largest": largest}
+
+
+_FOUND_SHOWN = 5
+
+
+def print_found(found: Sequence[Found], out: Console) -> None:
+    """The best that a search found, each with what it takes to build it."""
+    if not found:
+        out.print("nothing that fits was found; try more --evaluations")
+        return
+    for place, one in enumerate(found[:_FOUND_SHOWN], 1):
+        need = one.need
+        accuracy = "" if one.accuracy is None else f", accuracy {one.accuracy:.2%}"
+        out.print(
+            f"{place}. {need.macs / 1e6:,.1f} MMAC, {need.parameters:,} parameters, RAM "
+            f"{need.ram_bytes / 1024:,.1f} KiB, flash {need.flash_bytes / 1024:,.1f} KiB{accuracy}"
+        )
+        out.print(f"   {one.code}", soft_wrap=True)
+    best = found[0].member.options
+    out.print(
+        f"mcudeploy zoo build searched --code {best['code']} --channels {best['channels']} "
+        f"--classes {best['classes']} -o searched.keras",
+        soft_wrap=True,
+    )
+
+
+def found_rows(found: Sequence[Found]) -> list[dict[str, Any]]:
+    """One flat record for each network that was found, the best first."""
+    return [
+        {
+            "options": dict(one.member.options), "score": one.score, "accuracy": one.accuracy,
+            "macs": one.need.macs, "parameters": one.need.parameters,
+            "ram_bytes": one.need.ram_bytes, "flash_bytes": one.need.flash_bytes,
+            "regions": dict(one.need.regions), "instructions": one.need.instructions,
+        }
+        for one in found
+    ]  # fmt: skip

@@ -31,7 +31,7 @@ __all__ = [
 _FILES = (
     "lenet", "alexnet", "overfeat", "vgg", "googlenet", "resnet", "senet", "densenet",
     "squeezenet", "mobilenet_v1", "mobilenet_v2", "mobilenet_v3", "shufflenet", "mnasnet",
-    "proxylessnas", "efficientnet", "sequence", "transformer", "mlperf_tiny",
+    "proxylessnas", "efficientnet", "sequence", "transformer", "mlperf_tiny", "searched",
 )  # fmt: skip
 
 
