@@ -17,6 +17,11 @@
 #define UART_RXD (BOARD_UART_BASE + 0x518u)
 #define UART_TXD (BOARD_UART_BASE + 0x51Cu)
 #define UART_BAUDRATE (BOARD_UART_BASE + 0x524u)
+#define GPIO_PORT(pin) (0x50000000u + 0x300u * ((pin) / 32u))
+#define GPIO_OUTSET(pin) (GPIO_PORT(pin) + 0x508u)
+#define GPIO_PIN_CNF(pin) (GPIO_PORT(pin) + 0x700u + 4u * ((pin) % 32u))
+#define PIN_CNF_OUTPUT 3u         /* its input buffer stays off */
+#define PIN_CNF_INPUT_PULL_UP 12u /* its input buffer is on */
 #define ENABLE_UART 4u
 #define BAUDRATE_115200 0x01D7E000u /* the table's value: the divider has no other steps */
 
@@ -27,8 +32,9 @@
 void uart_open(uint32_t uart_hz)
 {
     (void)uart_hz;
-    REGISTER(BOARD_UART_TX_GPIO + 0x508u) = 1u << (BOARD_UART_TX_PIN % 32u); /* OUTSET: idle is high */
-    REGISTER(BOARD_UART_TX_GPIO + 0x518u) = 1u << (BOARD_UART_TX_PIN % 32u); /* DIRSET */
+    REGISTER(GPIO_OUTSET(BOARD_UART_TX_PIN)) = 1u << (BOARD_UART_TX_PIN % 32u); /* idle is high */
+    REGISTER(GPIO_PIN_CNF(BOARD_UART_TX_PIN)) = PIN_CNF_OUTPUT;
+    REGISTER(GPIO_PIN_CNF(BOARD_UART_RX_PIN)) = PIN_CNF_INPUT_PULL_UP;
     REGISTER(UART_PSELTXD) = BOARD_UART_TX_PIN;
     REGISTER(UART_PSELRXD) = BOARD_UART_RX_PIN;
     REGISTER(UART_BAUDRATE) = BAUDRATE_115200;

@@ -33,6 +33,7 @@
 #define APB1ENR1_PWREN (1u << 28)
 #define PWR_CR2_IOSV (1u << 9)
 #define PWR_CR5_R1MODE (1u << 8) /* 1: no boost */
+#define ACR_LATENCY 15u
 #define ACR_PREFETCH_AND_CACHES (7u << 8)
 
 #define POLLS 100000u
@@ -73,7 +74,7 @@ clock_state_t clock_start(void)
         REGISTER(RCC_CR) &= ~CR_PLLON;
         return state;
     }
-    REGISTER(FLASH_ACR) = ACR_PREFETCH_AND_CACHES | BOARD_CLOCK_WAIT_STATES;
+    REGISTER(FLASH_ACR) = (REGISTER(FLASH_ACR) & ~ACR_LATENCY) | ACR_PREFETCH_AND_CACHES | BOARD_CLOCK_WAIT_STATES;
     (void)REGISTER(FLASH_ACR); /* the wait states must hold before the clock rises */
     /* By way of half the clock: the regulator wants a microsecond there before the last step. */
     REGISTER(RCC_CFGR) = CFGR_HPRE_2 | CFGR_SW_PLL;

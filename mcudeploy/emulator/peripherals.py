@@ -55,31 +55,29 @@ class Uart:
         self._layout = layout
         self._waiting = waiting
         self._polls = 0
+        both = layout.send_status == layout.receive_status
+        self._without_data = (layout.can_send if both else 0) ^ layout.inverted
+        self._with_data = self._without_data ^ layout.has_data
         self._registers: dict[int, int] = {}
         self.received: deque[int] = deque()
         self.sent = bytearray()
 
     def read(self, offset: int) -> int:
         layout = self._layout
-        if offset in (layout.receive_status, layout.send_status):
-            return self._status(offset)
-        if offset == layout.receive:
-            self._polls = 0
-            return self.received.popleft() if self.received else 0
-        return self._registers.get(offset, 0)
-
-    def _status(self, offset: int) -> int:
-        layout = self._layout
-        value = 0
-        if offset == layout.send_status:
-            value |= layout.can_send
         if offset == layout.receive_status:
-            value |= layout.has_data if self.received else 0
-            self._polls += not self.received
+            if self.received:
+                return self._with_data
+            self._polls += 1
             if self._polls >= self._IDLE_POLLS:
                 self._polls = 0
                 self._waiting()
-        return value ^ layout.inverted
+            return self._without_data
+        if offset == layout.receive:
+            self._polls = 0
+            return self.received.popleft() if self.received else 0
+        if offset == layout.send_status:
+            return layout.can_send ^ layout.inverted
+        return self._registers.get(offset, 0)
 
     def write(self, offset: int, value: int) -> None:
         if offset == self._layout.send:

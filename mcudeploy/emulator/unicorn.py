@@ -162,31 +162,28 @@ class Machine:
             self._map_page(page, found)
 
     def _map_page(self, page: int, blocks: list[tuple[int, int, Device]]) -> None:
-        def find(address: int) -> tuple[Device, int] | None:
-            for start, size, device in blocks:
-                if start <= address < start + size:
-                    return device, address - start
-            return None
+        """Hand accesses of a page to the devices in it; between them there is nothing."""
+        slots: list[tuple[Device, int] | None] = [None] * (_PAGE // 4)
+        for start, size, device in blocks:
+            for address in range(max(start, page), min(start + size, page + _PAGE), 4):
+                slots[(address - page) // 4] = device, address - start
 
         def read(engine: Any, offset: int, size: int, _: object) -> int:
-            found = find(page + offset)
-            if found is None:
+            slot = slots[offset >> 2]
+            if slot is None:
                 self._fail("read from", page + offset)
                 return 0
-            device, register = found
-            return device.read(register & ~3) >> 8 * (register & 3)
+            device, register = slot
+            value = device.read(register)
+            return value if size == 4 else value >> 8 * (offset & 3)
 
         def write(engine: Any, offset: int, size: int, value: int, _: object) -> None:
-            found = find(page + offset)
-            if found is None:
+            slot = slots[offset >> 2]
+            if slot is None:
                 self._fail("wrote to", page + offset)
                 return
-            device, register = found
-            if size != 4:
-                shift, mask = 8 * (register & 3), (1 << 8 * size) - 1
-                old = device.read(register & ~3) if register & 3 else 0
-                value = old & ~(mask << shift) | (value & mask) << shift
-            device.write(register & ~3, value)
+            device, register = slot
+            device.write(register, value << 8 * (offset & 3))
 
         self._engine.mmio_map(page, _PAGE, read, None, write, None)
 
