@@ -21,9 +21,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from mcudeploy.graph.ir import NO_TENSOR, Graph, Operator, Tensor
+from mcudeploy.graph.ir import NO_TENSOR, Graph, Operator
 from mcudeploy.memory.plan import Placement, Plan
-from mcudeploy.memory.stream_checker import StreamReplay
+from mcudeploy.memory.stream_checker import StreamReplay, bytes_of, kept_by_streams
 from mcudeploy.operators.base import Implementation
 
 Held = tuple[int, int, int, int]
@@ -281,7 +281,7 @@ def _placement_faults(plan: Plan) -> Iterator[str]:
     graph, alignment = plan.graph, plan.board.core.alignment
     rings = {t: rows for stream in plan.streams for t, rows in stream.rings.items()}
     named = [
-        (graph.tensors[i].name, _bytes_of(graph.tensors[i], rings.get(i)), p)
+        (graph.tensors[i].name, bytes_of(graph.tensors[i], rings.get(i)), p)
         for i, p in plan.tensors.items()
     ]
     for stream in plan.streams:
@@ -307,11 +307,6 @@ def _placement_faults(plan: Plan) -> Iterator[str]:
             yield f"scratch belongs to step {step}, which does not exist"
 
 
-def _bytes_of(tensor: Tensor, ring: int | None) -> int:
-    """What a tensor takes, or the `ring` rows of it that are kept."""
-    return tensor.bytes if ring is None else ring * (tensor.bytes // tensor.shape[1])
-
-
 def _arena_faults(plan: Plan) -> Iterator[str]:
     ram = {region.name: region for region in plan.board.memory if region.kind == "ram"}
     first = plan.board.regions("ram")[0].name
@@ -326,7 +321,7 @@ def _certificate_faults(plan: Plan) -> Iterator[str]:
     claimed = plan.certificate
     reach: dict[str, int] = {}
     for place in (*plan.tensors.values(), *plan.state.values(), *plan.scratch.values(),
-                  *_kept_by_streams(plan)):  # fmt: skip
+                  *kept_by_streams(plan)):  # fmt: skip
         reach[place.region] = max(reach.get(place.region, 0), place.offset + place.bytes)
     if sum(reach.values()) != claimed.peak_bytes:
         yield f"the certificate claims {claimed.peak_bytes} bytes, the plan has {reach}"
@@ -359,12 +354,6 @@ def _live_bytes(plan: Plan) -> tuple[int, ...]:
         for step in inside:
             in_use[step] = together
     return tuple(_union_bytes([*places, *plan.state.values()]) for places in in_use)
-
-
-def _kept_by_streams(plan: Plan) -> Iterator[Placement]:
-    for stream in plan.streams:
-        yield stream.counters
-        yield from stream.state.values()
 
 
 def _touched(graph: Graph, index: int, steps: int) -> tuple[int, int]:

@@ -12,11 +12,11 @@ has all rows of its next one runs; when none has, the next row of the segment's 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from mcudeploy.graph.ir import NO_TENSOR, Operator
+from mcudeploy.graph.ir import NO_TENSOR, Operator, Tensor
 from mcudeploy.memory.plan import Placement, Plan, Stream
 from mcudeploy.operators.base import Implementation, RowForm
 
@@ -212,6 +212,18 @@ class StreamReplay:
             or (rule.min_distance is not None and rule.min_distance <= 0)
         }
         return self._place(operator.outputs[0], row)[0] == place and permitted >= set(positions)
+
+
+def bytes_of(tensor: Tensor, ring: int | None) -> int:
+    """What a tensor takes, or the `ring` rows of it that are kept."""
+    return tensor.bytes if ring is None else ring * (tensor.bytes // tensor.shape[1])
+
+
+def kept_by_streams(plan: Plan) -> Iterator[Placement]:
+    """The places of counters and sums."""
+    for stream in plan.streams:
+        yield stream.counters
+        yield from stream.state.values()
 
 
 def _meet(a: Placement, b: Placement) -> bool:
