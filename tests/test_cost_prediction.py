@@ -86,5 +86,5 @@ def test_milliseconds_follow_instructions_clock_and_flash():
     )
     one = made("arm_convolve_s8", instructions=1e6)
     time = predicted_milliseconds(one, board)
-    assert time == pytest.approx(1e6 * (1.18 + 5 * 0.068) / 120e6 * 1000)
+    assert time == pytest.approx(1e6 * (1.19 + 5 * 0.064) / 120e6 * 1000)
     assert predicted_milliseconds(one, slower) == pytest.approx(2 * time)

@@ -27,6 +27,8 @@ from mcudeploy.operators.view import output_of, scale_limits, tensor_at
 
 _LOOPS = 4
 _INLINE_BYTES = 64
+_LONG_RUN_BYTES = 16
+"""From here on the C library's memcpy takes words at a time."""
 
 _BOX = """\
 static const mcud_box_t {name} = {{
@@ -137,16 +139,11 @@ def _work(
 
     A box of one run is a memcpy of constant size, which compilers do in line up to 64 bytes.
     """
-    work = {
-        "call": 1,
-        "box": 0,
-        "loop": 0,
-        "byte": 0,
-        "run": 0,
-        "inline words": 0,
-        "inline rest": 0,
-    }
-    work |= {"aligned words": 0, "words": 0, "rest": 0, "filled": 0}
+    names = (
+        "box", "loop", "byte", "run", "inline words", "inline rest", "short aligned words",
+        "short words", "short rest", "long aligned words", "long words", "long rest", "filled",
+    )  # fmt: skip
+    work = {"call": 1, **dict.fromkeys(names, 0)}
     if fill is not None:
         work["filled"] = sum(graph.tensors[index].bytes for index in operator.outputs)
     for box in boxes:
@@ -162,8 +159,9 @@ def _work(
             work["inline words"] += run // 4
             work["inline rest"] += run % 4
         elif run > 1:
-            work["aligned words" if aligned else "words"] += runs * (run // 4)
-            work["rest"] += runs * (run % 4)
+            length = "short" if run < _LONG_RUN_BYTES else "long"
+            work[f"{length} aligned words" if aligned else f"{length} words"] += runs * (run // 4)
+            work[f"{length} rest"] += runs * (run % 4)
     return work
 
 

@@ -11,8 +11,8 @@ A kernel states in its `Implementation` either
 What states neither, or has not been measured on the core, is not predicted: None, never a guess.
 
 Milliseconds follow by rates: cycles an instruction when no memory waits, and words loaded from
-flash an instruction, as `profile` found them on MLPerf Tiny's keyword spotting. They are rougher
-than what `profile` says of a build: expect a quarter more or less.
+flash an instruction, as `profile` found them on MLPerf Tiny's networks. They are rougher than what
+`profile` says of a build: expect a quarter more or less.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class _Rates:
 
 
 _LIBRARY, _OWN = "arm_", "mcud_"
-_ARMV7EM = {_LIBRARY: _Rates(1.18, 0.068), _OWN: _Rates(1.41, 0.117)}
-_M7 = {_LIBRARY: _Rates(0.72, 0.069), _OWN: _Rates(0.87, 0.117)}
+_ARMV7EM = {_LIBRARY: _Rates(1.19, 0.064), _OWN: _Rates(1.44, 0.105)}
+_M7 = {_LIBRARY: _Rates(0.72, 0.064), _OWN: _Rates(0.87, 0.105)}
 _RATES: Mapping[str, Mapping[str, _Rates]] = {
     "cortex-m0plus": {_LIBRARY: _Rates(1.38, 0.055), _OWN: _Rates(1.34, 0.070)},
     "cortex-m3": {_LIBRARY: _Rates(1.57, 0.135), _OWN: _Rates(1.61, 0.161)},

@@ -44,7 +44,7 @@ class Reshape(OperatorFamily):
                     kernel="memcpy",
                     snippet=_COPY,
                     values={"bytes": source.bytes},
-                    work={"call": 1, "aligned words": source.bytes / 4},
+                    work={"call": 1, "long aligned words": source.bytes / 4},
                     constants=(
                         Constant("data", as_constant(source.data, source.dtype), "weights"),
                     ),
