@@ -105,6 +105,11 @@ def test_zoo_and_packing(tmp_path):
     assert printed("pack", "pack", tmp_path / "buffers.csv")["packing"]["height"] == 96
 
 
+def test_exploring():
+    printed("explore", "explore", "lenet", "-b", "stm32f469")
+    printed("explore-search", "explore", "--search", "-b", "stm32f469", "--evaluations", "24")
+
+
 def kinds_printed() -> Iterator[str]:
     """The first argument of every call of `document` in the commands."""
     for path in (ROOT / "mcudeploy/cli").glob("*.py"):

@@ -60,6 +60,31 @@ _TEST = {
 }
 
 
+_NEED = {
+    "options": Mapping[str, Any],
+    "macs": int,
+    "parameters": int,
+    "ram_bytes": int,
+    "flash_bytes": int,
+    "regions": Mapping[str, int],
+    "instructions": float | None,
+}
+_CANDIDATE = {
+    **_NEED,
+    "name": str,
+    "family": str,
+    "board": str,
+    "fits": bool,
+    "reason": str,
+    "front": bool,
+    "activation_bytes": int,
+    "peak": str,
+    "milliseconds": float | None,
+    "published_top1_percent": float | None,
+}
+_FOUND = {**_NEED, "score": float, "accuracy": float | None}
+
+
 class InFull:
     """Marks a pydantic model that is printed with all its fields where `plain` would name it."""
 
@@ -131,6 +156,15 @@ def documents() -> dict[str, tuple[int, str, dict[str, Any]]]:
             {"architectures": [[{"name": str, "parameters": int, "macs": int}]]},
         ),
         "zoo-verify": (1, "mcudeploy zoo verify", {"rows": tuple[Row, ...]}),
+        "explore": (
+            1,
+            "mcudeploy explore",
+            {
+                "candidates": [[_CANDIDATE]],
+                "largest": Mapping[str, Mapping[str, str | None]],
+            },
+        ),
+        "explore-search": (1, "mcudeploy explore --search", {"found": [[_FOUND]]}),
         "pack": (1, "mcudeploy pack", {"packing": Packing, "capacity": int | None, "fits": bool}),
     }
 
