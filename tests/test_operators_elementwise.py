@@ -37,7 +37,10 @@ DIMENSIONS_OF_TFLM = 4
 def operand_shapes(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Equal, a channel vector, a scalar, or sizes of 1 anywhere in either."""
     whole = draw(shapes(1, DIMENSIONS_OF_TFLM))
-    form = draw(st.sampled_from(["equal", "channels", "scalar", "mixed"]))
+    form = draw(st.sampled_from(["equal", "channels", "scalar", "product", "mixed"]))
+    if form == "product":
+        whole = (draw(st.integers(2, 5)), draw(st.integers(2, 5)))
+        return (whole[0], 1), (1, whole[1])
     if form == "equal":
         return whole, whole
     if form == "channels":

@@ -272,10 +272,11 @@ def _mul_by_row(
     walk: Walk, a: Tensor, b: Tensor, output: Tensor, activation: str, target: Target
 ) -> list[Implementation]:
     """MUL of a map by a vector over its channels, on either side."""
-    for position, strides in enumerate((walk.b_stride, walk.a_stride)):
-        if strides != (0, 1):
+    sides = (walk.a_stride, walk.b_stride), (walk.b_stride, walk.a_stride)
+    for position, (whole, row) in enumerate(sides):
+        repeats, count = (*walk.extent, 0, 0)[:2]
+        if (whole, row) != ((count, 1), (0, 1)):
             continue
-        repeats, count = walk.extent
         first, second = (a, b) if position == 0 else (b, a)
         q = mul_quantization(first, second, output, activation)
         one = mul_implementation(count, q, target, repeats=repeats)

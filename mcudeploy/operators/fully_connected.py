@@ -9,7 +9,7 @@ import numpy as np
 
 from mcudeploy.board import Core
 from mcudeploy.graph.ir import Graph, Operator
-from mcudeploy.operators.arithmetic import activation_range, float_32
+from mcudeploy.operators.arithmetic import activation_range
 from mcudeploy.operators.base import (
     Constant,
     Implementation,
@@ -89,16 +89,15 @@ def fully_connected_shape(graph: Graph, operator: Operator) -> FullyConnectedSha
 
 
 def fully_connected_quantization(graph: Graph, operator: Operator, out_c: int) -> ConvQuantization:
-    """As TFLM prepares it: per tensor, input and weight scales are multiplied in float."""
+    """As TFLM prepares it, scales multiplied in double precision."""
     source, weights = tensor_at(graph, operator, 0), tensor_at(graph, operator, 1)
     assert source is not None and weights is not None
     output = output_of(graph, operator)
     scales = quantization_of(weights).scales
     in_scale, out_scale = quantization_of(source).scale, quantization_of(output).scale
     if len(scales) == 1:
-        reals = [float_32(in_scale * scales[0]) / out_scale] * out_c
-    else:
-        reals = [in_scale * scale / out_scale for scale in scales]
+        scales = scales * out_c
+    reals = [in_scale * scale / out_scale for scale in scales]
     multipliers, shifts = quantize_multipliers(reals)
     low, high = activation_range(activation_of(operator), quantization_of(output))
     return ConvQuantization(

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mcudeploy.graph.ir import Graph, Operator
-from mcudeploy.operators.arithmetic import float_32
 from mcudeploy.operators.base import (
     Constant,
     Implementation,
@@ -98,7 +97,7 @@ def requantization(graph: Graph, operator: Operator) -> dict[str, int]:
     assert a is not None and b is not None
     first, second = quantization_of(a), quantization_of(b)
     output = quantization_of(output_of(graph, operator))
-    multiplier, shift = quantize_multiplier(float_32(first.scale * second.scale) / output.scale)
+    multiplier, shift = quantize_multiplier(first.scale * second.scale / output.scale)
     return {
         "a_zero_point": first.zero_point,
         "b_zero_point": second.zero_point,
