@@ -106,9 +106,11 @@ def check(program: list[Case], expected: list[np.ndarray], folder: Path) -> None
 
 
 def overlapped(made: Implementation, layer: cases.Layer, beyond: int) -> Case:
-    distance = made.overlaps[0].max_distance
-    assert distance is not None
-    return Case(made, (layer.x,), layer.expected.size, distance + beyond)
+    rule = made.overlaps[0]
+    if rule.max_distance is not None:
+        return Case(made, (layer.x,), layer.expected.size, rule.max_distance + beyond)
+    assert rule.min_distance is not None
+    return Case(made, (layer.x,), layer.expected.size, rule.min_distance - beyond)
 
 
 FAMILIES = pytest.mark.parametrize("make", [convolution, depthwise, dense])
@@ -168,6 +170,8 @@ def test_rows_one_by_one_from_a_rolling_buffer_give_the_same_bytes(
 ) -> None:
     program, expected = [], []
     for made, layer in batch(make, seed):
+        if made.rows is None:
+            continue
         rolling = cases.with_call(made, _ROW_BY_ROW)
         assert isinstance(layer.shape, ConvShape)
         ring = (layer.shape.k_h - 1) * layer.shape.dilation_h + 1

@@ -135,6 +135,11 @@ def choose(
     live = _live_without(graph)
     best = trial.pack(leanest, effort)
     leanest, best = _calm(trial, costs, (leanest, best), dying, live, effort)
+    alternating = _alternating(candidates, leanest)
+    if alternating != leanest:
+        other = trial.pack(alternating, effort)
+        if other.packing.height < best.packing.height:
+            leanest, best = alternating, other
     if not best.packing.optimal:
         # Fewer live bytes may be harder to pack, and views tie buffers together.
         fastest = trial.pack([0] * len(candidates), QUICK)
@@ -160,6 +165,23 @@ def choose(
         return best
     chosen = trial.pack(granted, effort)
     return chosen if chosen.packing.height <= target else trial.pack(granted, QUICK, target)
+
+
+def _alternating(
+    candidates: Sequence[Sequence[Implementation]], chosen: Sequence[int]
+) -> list[int]:
+    """The choice with every other kernel going backwards where one can: drifts cancel."""
+    made = list(chosen)
+    backwards = False
+    for step, kernels in enumerate(candidates):
+        for number, kernel in enumerate(kernels):
+            rules = kernel.overlaps
+            if rules and all(r.max_distance is None and r.min_distance is not None for r in rules):
+                if backwards:
+                    made[step] = number
+                backwards = not backwards
+                break
+    return made
 
 
 def _calm(

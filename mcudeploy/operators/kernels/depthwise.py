@@ -7,6 +7,7 @@ scratch and let the output follow the input less closely, so several are offered
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -81,9 +82,20 @@ const mcud_map out = {
     {{ outputs[0] }}, {{ s.out_w * s.out_c }}, {{ out_ring | default(s.out_h) }}
 };
 
+{% if bottom_up %}
+for (int32_t row = {{ s.out_h }}; row > 0; row--)
+{
+    mcud_depthwise_pixels_s8(&params, in, out, row - 1, row);
+}
+{% else %}
 mcud_depthwise_pixels_s8(&params, in, out, {{ row_begin | default(0) }},
     {{ row_end | default(s.out_h) }});
+{% endif %}
 """
+
+
+_CALL_INSTRUCTIONS = 60
+"""What one more call of the kernel by pixels costs, about."""
 
 
 def plane_words(shape: ConvShape) -> int:
@@ -193,7 +205,8 @@ def depthwise_implementations(
         return ()
     kept, constants = found
     by_plane = _parts(kept, constants)
-    made = []
+    made: list[Implementation] = []
+    from_below: list[Implementation] = []
     strips = (1,) if single_rows else _strips(shape)
     if shape.dilation_w == 1 and target.core.dsp:
         made = [_with_strip(shape, quantization, by_plane, rows) for rows in strips]
@@ -202,13 +215,15 @@ def depthwise_implementations(
         centred[:, 0] += quantization.input_zero_point * kept.sum(axis=1)
         one = _by_pixels(shape, quantization, _parts(kept.T, centred), target)
         made = [one] if target.optimize == "size" else [*made, one]
+        if not single_rows and shape.stride_h == 1:
+            from_below.append(_bottom_up(shape, one))
     by_planes = _CYCLES_BY_PLANES_3X3 if _is_3x3(shape) else _CYCLES_BY_PLANES
 
     def cycles(one: Implementation) -> float:
         rate = by_planes if one.kernel == "mcud_depthwise_s8" else _CYCLES_BY_PIXELS
         return rate * (one.instructions or 0.0)
 
-    return _undominated(sorted(made, key=cycles))
+    return (*_undominated(sorted(made, key=cycles)), *from_below)
 
 
 def _undominated(made: list[Implementation]) -> tuple[Implementation, ...]:
@@ -258,7 +273,7 @@ def _by_pixels(
     return Implementation(
         kernel="mcud_depthwise_pixels_s8",
         snippet=_PIXELS_CALL,
-        values={"s": shape, "q": quantization, "clamp": int(clamp)},
+        values={"s": shape, "q": quantization, "clamp": int(clamp), "bottom_up": 0},
         constants=constants,
         overlaps=(OverlapRule(input=0, max_distance=pixels_max_distance(shape)),),
         sources=("kernels/depthwise_pixels_s8.c",),
@@ -269,6 +284,28 @@ def _by_pixels(
         work=depthwise_pixels_work(shape, _exact_channels(constants[1])),
         rows=RowForm(convolution_window(shape)),
         reason="pixel by pixel, without scratch",
+    )
+
+
+def _bottom_up(shape: ConvShape, one: Implementation) -> Implementation:
+    """The kernel by pixels, its rows from the last to the first: the output may lie behind.
+
+    A chain of layers that all drift one way adds the drifts up; one that goes back cancels one.
+    """
+    in_row, out_row = shape.in_w * shape.in_c, shape.out_w * shape.out_c
+    y = np.arange(shape.out_h)
+    reach = (shape.k_h - 1) * shape.dilation_h - shape.pad_top
+    end = np.minimum(y * shape.stride_h + reach, shape.in_h - 1) + 1
+    # What row y and those above it read must end before row y's output begins.
+    least = int((np.maximum.accumulate(end) * in_row - y * out_row).max())
+    extra = _CALL_INSTRUCTIONS * shape.out_h
+    return replace(
+        one,
+        values={**one.values, "bottom_up": 1},
+        overlaps=(OverlapRule(input=0, min_distance=least),),
+        instructions=None if one.instructions is None else one.instructions + extra,
+        rows=None,
+        reason="pixel by pixel from the last row, so that shifts cancel",
     )
 
 
