@@ -2,9 +2,11 @@
 """`make bench`: real networks through fit, generate, build and test, beside the peers' figures.
 
 The networks are looked for in the folder that MCUDEPLOY_MODELS names. Every figure is of a firmware
-that was linked, run on the embedded emulator and found bit-exact; instruction counts are exact.
+that was linked, run on the embedded emulator and found bit-exact; instruction counts are exact,
+milliseconds are estimates by the cycle model. Tables go to standard output, bench.json and
+bench.png into the output folder.
 
-    python benchmarks/run.py [--board nucleo_l4r5zi] [--kernels auto] [--json FILE]
+    python benchmarks/run.py [--board nucleo_l4r5zi] [--kernels auto cmsis-nn] [--output out/bench]
 """
 
 from __future__ import annotations
@@ -17,9 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from peers import PEERS, Peer
+from picture import draw
 from rich.console import Console
 
 import mcudeploy
+from mcudeploy.profiling import OperatorProfile
 from mcudeploy.report.jsonify import document
 from mcudeploy.report.terminal import table
 from mcudeploy.toolchain.compare import PartComparison
@@ -27,7 +31,7 @@ from mcudeploy.toolchain.compare import PartComparison
 
 @dataclass(frozen=True)
 class Row:
-    """One network, measured."""
+    """One network, measured with one choice of kernels."""
 
     model: str
     board: str
@@ -43,6 +47,8 @@ class Row:
     weights_bytes: int
     macs: int
     instructions: int
+    milliseconds: float | None
+    layers: tuple[OperatorProfile, ...]
 
 
 def linked(sizes: tuple[PartComparison, ...], part: str) -> int:
@@ -56,6 +62,7 @@ def measure(peer: Peer, models: Path, board: str, kernels: str, folder: Path) ->
     )
     assert done.built is not None and done.tested is not None
     sizes, verdict = done.built.sizes, done.tested.verdicts[0]
+    profile = mcudeploy.profile(done.project.folder)
     return Row(
         model=peer.short,
         board=board,
@@ -71,6 +78,8 @@ def measure(peer: Peer, models: Path, board: str, kernels: str, folder: Path) ->
         weights_bytes=sum(linked(sizes, part) for part in ("weights", "biases", "tables")),
         macs=done.tested.manifest.macs,
         instructions=verdict.instructions,
+        milliseconds=profile.milliseconds,
+        layers=profile.operators,
     )
 
 
@@ -78,9 +87,8 @@ def show(rows: list[Row]) -> None:
     """Two tables: instructions, then memory."""
     out = Console(width=110, highlight=False)
     peers = {peer.short: peer for peer in PEERS}
-    made = table("model", "kernels", "exact", "instructions", "per MAC", "CMSIS-NN called",
-                 "TFLM + CMSIS-NN", "ratio",
-                 right=("instructions", "per MAC", "CMSIS-NN called", "TFLM + CMSIS-NN", "ratio"))  # fmt: skip
+    numbers = ("instructions", "per MAC", "CMSIS-NN called", "TFLM + CMSIS-NN", "ratio")
+    made = table("model", "kernels", "exact", *numbers, right=numbers)
     for row in rows:
         peer = peers[row.model]
         direct = peer.cmsis_instructions
@@ -92,10 +100,9 @@ def show(rows: list[Row]) -> None:
         )  # fmt: skip
     out.print(f"instructions per inference on {rows[0].board} (distinct outputs in brackets)")
     out.print(made)
-    made = table("model", "kernels", "arena", "TFLM arena", "bound", "runtime", "stack", "code",
-                 "estimate", "TFLM code", "weights",
-                 right=("arena", "TFLM arena", "bound", "runtime", "stack", "code", "estimate",
-                        "TFLM code", "weights"))  # fmt: skip
+    numbers = ("arena", "TFLM arena", "bound", "runtime", "stack", "code", "estimate",
+               "TFLM code", "weights")  # fmt: skip
+    made = table("model", "kernels", *numbers, right=numbers)
     for row in rows:
         peer = peers[row.model]
         bound = peer.lower_bound_bytes
@@ -109,12 +116,34 @@ def show(rows: list[Row]) -> None:
     out.print(made)
 
 
+def show_layers(ours: Row, theirs: Row) -> None:
+    """Each operator of a network by both choices; fused or reordered ones are matched by name."""
+    known = {layer.name: layer for layer in theirs.layers}
+    numbers = ("instructions", "/MAC", "cycles", "other ", "/MAC ", "ratio", "cycles ratio")
+    made = table("operator", "kernel", *numbers, right=numbers)
+    for one in ours.layers:
+        other = known.get(one.name)
+        if other is None or not one.instructions or not other.instructions:
+            continue
+        cycles = one.cycles and other.cycles and f"{one.cycles / other.cycles:.2f}"
+        made.add_row(
+            f"{one.index} {one.kind}", one.kernel, f"{one.instructions:,}",
+            f"{one.instructions / one.macs:.2f}" if one.macs else "",
+            f"{one.cycles:,.0f}" if one.cycles else "", f"{other.instructions:,}",
+            f"{other.instructions / other.macs:.2f}" if other.macs else "",
+            f"{one.instructions / other.instructions:.2f}", cycles or "",
+        )  # fmt: skip
+    out = Console(width=140, highlight=False)
+    out.print(f"\n{ours.model}: --kernels {ours.kernels}, the other is {theirs.kernels}")
+    out.print(made)
+
+
 def main() -> int:
     """Measure all networks; exit code 1 when one of them is not bit-exact."""
     parser = argparse.ArgumentParser(description="Real networks beside the peers' figures.")
     parser.add_argument("--board", default="nucleo_l4r5zi")
     parser.add_argument("--kernels", nargs="+", default=["auto", "cmsis-nn"])
-    parser.add_argument("--json", type=Path, help="write the rows there, too")
+    parser.add_argument("--output", type=Path, default=Path("out/bench"))
     chosen = parser.parse_args()
     models = os.environ.get("MCUDEPLOY_MODELS")
     if not models:
@@ -126,8 +155,16 @@ def main() -> int:
             for kernels in chosen.kernels:
                 rows.append(measure(peer, Path(models), chosen.board, kernels, Path(folder)))
     show(rows)
-    if chosen.json:
-        chosen.json.write_text(document("bench", rows=rows) + "\n", encoding="utf-8")
+    per_model = [[row for row in rows if row.model == peer.short] for peer in PEERS]
+    for ours, *others in per_model:
+        for theirs in others:
+            show_layers(ours, theirs)
+    chosen.output.mkdir(parents=True, exist_ok=True)
+    (chosen.output / "bench.json").write_text(
+        document("bench", rows=rows, peers=PEERS) + "\n", encoding="utf-8"
+    )
+    draw(rows, chosen.output / "bench.png")
+    print(f"\nwritten: {chosen.output}/bench.json, {chosen.output}/bench.png")
     return 0 if all(row.bit_exact for row in rows) else 1
 
 
