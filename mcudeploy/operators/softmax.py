@@ -31,7 +31,7 @@ from mcudeploy.operators.view import (
     quantization_of,
     tensor_at,
 )
-from mcudeploy.operators.work import elements_work
+from mcudeploy.operators.work import softmax_work
 
 _CALL = """
 arm_softmax_s8({{ inputs[0] }}, {{ s.rows }}, {{ s.depth }}, {{ q.multiplier }}, {{ q.left_shift }}, {{ q.diff_min }}, {{ outputs[0] }});
@@ -83,7 +83,7 @@ class Softmax(OperatorFamily):
             overlaps=elementwise_overlap(0),
             sources=("cmsis-nn:arm_softmax_s8",),
             headers=("arm_nnfunctions.h",),
-            work=elements_work(source.elements, rows=shape.rows),
+            work=softmax_work(shape, min(1.0, (1 - quantization.diff_min) / 256)),
             reason="CMSIS-NN",
         )
         fast = None

@@ -12,7 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mcudeploy.operators.shapes import ConvShape, FullyConnectedShape, MeanShape, PoolShape
+from mcudeploy.operators.shapes import (
+    ConvShape,
+    FullyConnectedShape,
+    MeanShape,
+    PoolShape,
+    SoftmaxShape,
+)
 
 Work = Mapping[str, float]
 
@@ -191,6 +197,15 @@ def elements_work(count: int, rows: int = 1) -> Work:
         "four": count // 4,
         "one": count % 4,
     }
+
+
+def softmax_work(s: SoftmaxShape, near: float) -> Work:
+    """Softmax kernels; `near` is the part of all differences from the maximum that count.
+
+    Every difference is taken to be as likely: how many count depends on the data.
+    """
+    elements = s.rows * s.depth
+    return {"call": 1, "row": s.rows, "element": elements, "near": elements * near}
 
 
 def product_of_elements_work(count: int, rows: int, *, exact: bool) -> Work:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from mcudeploy.operators.base import Constant, Implementation, OverlapRule, Target, as_constant
 from mcudeploy.operators.fixed_point import exp_of_negative, multiply_by_quantized
 from mcudeploy.operators.shapes import SoftmaxQuantization, SoftmaxShape
+from mcudeploy.operators.work import softmax_work
 
 _INTEGER_BITS = 5
 _DIFFERENCES = 256
@@ -53,12 +54,6 @@ def softmax_implementation(
         overlaps=(OverlapRule(input=0, max_distance=0),),
         sources=("kernels/softmax_s8.c",),
         headers=("softmax_s8.h",),
-        instructions=_instructions(shape, table.size) if target.core.dsp else None,
+        work=softmax_work(shape, table.size / _DIFFERENCES),
         reason=f"exponentials of the {table.size} differences that count are a table",
     )
-
-
-def _instructions(shape: SoftmaxShape, entries: int) -> float:
-    """A value whose difference is beyond the table takes half; all differences count the same."""
-    inside = entries / _DIFFERENCES
-    return 20 + shape.rows * (130 + shape.depth * (18.0 + 20.0 * inside))
