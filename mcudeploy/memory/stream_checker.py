@@ -149,10 +149,11 @@ class StreamReplay:
         where = f"at row {row} of step {k}, {self.plan.graph.describe(operator)}"
         read = self._rows_read(i, row)
         output = self._output(operator, form, row)
+        writes = not form.accumulates or row + 1 == self._turns(i)
         scratch = self.plan.scratch.get(k)
         if scratch is not None:
             self.memory.spoil(scratch)
-            if _meet(scratch, output[0]):
+            if writes and _meet(scratch, output[0]):
                 self.report(f"scratch shares bytes with the output {where}")
         if kernel.scratch_bytes > (scratch.bytes if scratch else 0):
             self.report(f"scratch is smaller than the kernel's {where}")
@@ -161,7 +162,8 @@ class StreamReplay:
             if not self.memory.holds(place, tensor, offset):
                 name = self.plan.graph.tensors[tensor].name
                 self.report(f"row {y} of {name} is not whole {where}")
-            if _meet(place, output[0]) and not self._in_place(kernel, form, k, tensor, place, row):
+            over = writes and _meet(place, output[0])
+            if over and not self._in_place(kernel, form, k, tensor, place, row):
                 self.report(f"the output lies over a row that is read {where}")
         by_rows = {window.input for window in form.windows}
         for position, tensor in enumerate(operator.inputs):
@@ -169,7 +171,7 @@ class StreamReplay:
                 self.memory.expect(tensor, where)
         self._sums(k, form, row, where)
         done[i] += 1
-        if not form.accumulates or done[i] == self._turns(i):
+        if writes:
             self.memory.put(output[0], operator.outputs[0], output[1])
             self.written[operator.outputs[0]] += 1
         if not self.memory.holds(self.stream.counters, _COUNTERS, 0):
