@@ -43,7 +43,7 @@ MODELS = {
     "Embedding": "stack((9,), L.Embedding(20, 6), L.GlobalAveragePooling1D(), L.Dense(3))",
     "transformer": "keras.Model(x, L.Dense(3, activation='softmax')(encoder(x)))",
 }
-IN_CI = ("LSTM",)
+IN_CI = ("SimpleRNN",)
 
 
 @golden_only

@@ -11,6 +11,9 @@ from mcudeploy.graph.ir import Graph, Operator
 from mcudeploy.operators.base import Implementation, OperatorFamily, Target, family_of, known_kinds
 from mcudeploy.operators.costs import fastest_first
 
+_EDGE_DTYPES = ("int8", "uint8", "int16", "int32", "float32")
+_EDGE_RANK = 5
+
 
 def family(operator: Operator) -> OperatorFamily:
     """The family of an operator that `check_operators` has accepted."""
@@ -37,12 +40,17 @@ def check_operators(graph: Graph) -> None:
             refusals.append(f"{graph.describe(operator)}: {'; '.join(reasons)}")
             if found.replacement:
                 replacements[f"{operator.kind} wants {found.replacement}"] = None
-    if refusals:
+    edges = _edge_refusals(graph)
+    if refusals or edges:
+        counted = f"{len(refusals)} of {len(graph.operators)} operators"
+        what = " and ".join(
+            part for part in (refusals and counted, edges and f"{len(edges)} edges") if part
+        )
         known = ", ".join(known_kinds())
         mend = "; ".join(replacements) or "express it with the operators that are supported"
         raise UnsupportedModelError(
-            f"{len(refusals)} of {len(graph.operators)} operators of {graph.name} cannot be "
-            "deployed:\n" + "\n".join(f"  - {line}" for line in refusals),
+            f"{what} of {graph.name} cannot be deployed:\n"
+            + "\n".join(f"  - {line}" for line in (*refusals, *edges)),
             mend=f"{mend}. Supported: {known}",
         )
 
@@ -69,6 +77,18 @@ def _of_all_rows(graph: Graph, operator: Operator, form: Implementation) -> Impl
         return form
     height = graph.tensors[operator.outputs[0]].shape[1]
     return replace(form, instructions=known * height)
+
+
+def _edge_refusals(graph: Graph) -> list[str]:
+    """Inputs and outputs that the generated interface cannot describe."""
+    refusals = []
+    for index in (*graph.inputs, *graph.outputs):
+        tensor = graph.tensors[index]
+        if tensor.dtype not in _EDGE_DTYPES:
+            refusals.append(f"{tensor}: an input or output cannot be {tensor.dtype}")
+        elif len(tensor.shape) > _EDGE_RANK:
+            refusals.append(f"{tensor}: an input or output has at most {_EDGE_RANK} dimensions")
+    return refusals
 
 
 def candidates(graph: Graph, target: Target) -> tuple[tuple[Implementation, ...], ...]:
