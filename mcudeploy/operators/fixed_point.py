@@ -88,7 +88,8 @@ def wrap_32(value: Int64Array) -> Int64Array:
 
 
 def _shift_left_saturated(value: Int64Array, bits: int) -> Int64Array:
-    return np.clip(value << bits, INT32_MIN, INT32_MAX)
+    clipped: Int64Array = np.clip(value << bits, INT32_MIN, INT32_MAX)
+    return clipped
 
 
 def _exp_between_minus_quarter_and_zero(a: Int64Array) -> Int64Array:
