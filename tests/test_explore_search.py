@@ -93,7 +93,7 @@ def test_words_that_are_no_code_are_refused(code: str) -> None:
 def test_huge_networks_are_refused() -> None:
     code = str(zoo.describe("searched").complete({})["code"])
     with pytest.raises(InputError, match="depth 99999 is out of range"):
-        zoo.network("searched", code=code.replace("w16d1", "w16d99999"))
+        zoo.network("searched", code=code.replace("w24d4", "w24d99999"))
 
 
 def test_too_few_evaluations_are_refused() -> None:
