@@ -129,9 +129,11 @@ class _Network:
         height, width, channels = x[1]
         if kind == "MEAN":
             axes = self.b.constant(np.array([1, 2], np.int32))
-            return self.b.operator(
-                kind, [x[0], axes], self.map((1, 1, channels)), keep_dims=True
-            ), (1, 1, channels)
+            keep = self.draw(st.booleans())
+            shape = (1, 1, 1, channels) if keep else (1, channels)
+            mean = self.b.tensor(shape, scale=_JOINT, zero_point=self.zero_point)
+            made = self.b.operator(kind, [x[0], axes], mean, keep_dims=keep)
+            return made, (1, 1, channels)
         if kind:
             return self.b.operator(
                 kind, [x[0]], self.map((1, 1, channels)), padding="VALID", stride_h=1,

@@ -27,6 +27,7 @@ from typing import NamedTuple
 
 from mcudeploy.graph.ir import NO_TENSOR, Graph, Tensor
 from mcudeploy.operators.base import Implementation
+from mcudeploy.operators.windows import is_map
 
 COUNTER_BYTES = 2
 FEED = -1
@@ -93,7 +94,8 @@ class Segment:
 
 
 def row_bytes(tensor: Tensor) -> int:
-    return tensor.bytes // max(tensor.shape[1], 1)
+    """Of a map; what is no map (a mean over one may be a vector) is a single row."""
+    return tensor.bytes // tensor.shape[1] if is_map(tensor) else tensor.bytes
 
 
 def make_segment(
