@@ -22,7 +22,7 @@ from mcudeploy import zoo
 from mcudeploy.board import find_board
 from mcudeploy.errors import InputError, ToolError
 from mcudeploy.explore import Candidate, Exploration, Member, Need, explore, pareto_front, work
-from mcudeploy.explore.candidate import measure, published_top1
+from mcudeploy.explore.candidate import measure, published_top1, within
 from mcudeploy.graph.ir import Graph, Tensor
 from mcudeploy.graph.passes import run_passes
 from mcudeploy.operators.base import Target
@@ -186,6 +186,16 @@ def test_the_largest_has_the_most_macs_of_those_that_fit() -> None:
     assert found.largest(BOARD.name) is fitting
     assert found.largest(BOARD.name, "lenet") is fitting
     assert found.largest(BOARD.name, "vgg") is None
+
+
+def test_what_is_too_slow_or_unknown_does_not_meet_a_latency() -> None:
+    fast, slow, unknown = (
+        replace(one, need=replace(one.need, milliseconds=ms))
+        for one, ms in ((candidate(1, 1), 9.0), (candidate(1, 1), 11.0), (candidate(1, 1), None))
+    )
+    assert within(fast, 10.0).fits
+    assert within(slow, 10.0).need.reason == "takes 11.0 ms, 1.0 over"
+    assert "cannot be predicted" in within(unknown, 10.0).need.reason
 
 
 def test_published_errors_become_accuracies() -> None:

@@ -16,7 +16,7 @@ from mcudeploy import zoo
 from mcudeploy.board import Board
 from mcudeploy.deployment import Options, choose_board
 from mcudeploy.errors import InputError
-from mcudeploy.explore.candidate import Candidate, Member, Need, published_top1, too_slow
+from mcudeploy.explore.candidate import Candidate, Member, Need, published_top1, within
 from mcudeploy.explore.work import Progress, Store, make_job, run_jobs
 
 __all__ = ["Candidate", "Exploration", "Member", "Need", "explore"]
@@ -125,5 +125,5 @@ def explore(
         for member, _ in members
     ]
     if latency_ms is not None:
-        found = [too_slow(candidate, latency_ms) for candidate in found]
+        found = [within(candidate, latency_ms) for candidate in found]
     return Exploration(tuple(dict.fromkeys(families)), chosen, tuple(found), latency_ms)

@@ -87,6 +87,8 @@ class Need:
     """The operator at which the most bytes are live."""
     instructions: float | None = None
     """Predicted; None where a kernel on this core has no prediction."""
+    milliseconds: float | None = None
+    """Predicted, at the board's clock; None likewise."""
     deployable: bool = True
 
 
@@ -144,6 +146,7 @@ def _need(report: FitReport, plan: Plan) -> Need:
         regions={region.region: region.used_bytes for region in report.regions},
         peak=f"#{peak.index} {peak.kind}",
         instructions=sum(known) if len(known) == len(counts) else None,
+        milliseconds=report.milliseconds,
     )
 
 
@@ -174,7 +177,6 @@ class Candidate:
     board: str
     need: Need
     accuracy: float | None = None
-    milliseconds: float | None = None
 
     @property
     def fits(self) -> bool:
@@ -191,12 +193,15 @@ def published_top1(member: Member) -> float | None:
     return round(100 - value, 2) if "error" in claim.figure else value
 
 
-def too_slow(candidate: Candidate, latency_ms: float) -> Candidate:
-    """The candidate, refused when it is predicted to take longer than `latency_ms`."""
-    predicted = candidate.milliseconds
-    if predicted is None or predicted <= latency_ms:
+def within(candidate: Candidate, latency_ms: float) -> Candidate:
+    """The candidate, refused when it is predicted to take longer, or nobody can predict it."""
+    predicted = candidate.need.milliseconds
+    if not candidate.need.deployable or (predicted is not None and predicted <= latency_ms):
         return candidate
-    reason = f"takes {predicted:,.1f} ms, {predicted - latency_ms:,.1f} over"
+    if predicted is None:
+        reason = "its time cannot be predicted on this core"
+    else:
+        reason = f"takes {predicted:,.1f} ms, {predicted - latency_ms:,.1f} over"
     if candidate.need.reason:
         reason = f"{candidate.need.reason}; {reason}"
     return replace(candidate, need=replace(candidate.need, fits=False, reason=reason))

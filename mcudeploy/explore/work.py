@@ -31,7 +31,9 @@ from mcudeploy.zoo.net import Layer, Network
 Progress = Callable[[int, int], None]
 """Called with the jobs done and all jobs."""
 
-_MEASURED_BY = ("zoo", "graph", "operators", "memory", "budget.py", "board.py", "explore")
+_MEASURED_BY = (
+    "zoo", "graph", "operators", "memory", "budget.py", "board.py", "board_flash.py", "explore",
+)  # fmt: skip
 _FEW = 8
 """Up to so many jobs are not worth another process."""
 
