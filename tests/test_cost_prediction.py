@@ -20,7 +20,7 @@ from mcudeploy.operators.support import candidates
 
 M4F = CORES["cortex-m4f"]
 MAKERS = (
-    "conv", "conv 1x1", "depthwise", "dense", "dense per row", "softmax", "AVERAGE_POOL_2D",
+    "conv", "conv 1x1", "depthwise", "dense", "dense per row", "product", "AVERAGE_POOL_2D",
     "MAX_POOL_2D", "ADD", "MUL", "MEAN", "transposed",
 )  # fmt: skip
 MODELS = (
@@ -43,6 +43,17 @@ def test_60_layers_that_no_cost_was_drawn_from_are_within_10_percent():
         if abs(predicted / count - 1) > 0.1:
             wrong.append(f"{one.kernel}: {predicted:,.0f} for {count:,}\n{layer.graph}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_softmax_whose_time_depends_on_its_data_is_within_a_quarter():
+    random = np.random.default_rng(20_240_301)
+    measured = [
+        (layer, one)
+        for layer in layers(["softmax"], 6, random, M4F)
+        for one in layer.implementations
+    ]
+    for (_, one), count in zip(measured, count_instructions(measured, M4F, random), strict=True):
+        assert predicted_instructions(one, M4F) == pytest.approx(count, rel=0.25), one.kernel
 
 
 @pytest.mark.parametrize("kernels", ["auto", "cmsis-nn"])

@@ -199,12 +199,16 @@ def elements_work(count: int, rows: int = 1) -> Work:
     }
 
 
-def softmax_work(s: SoftmaxShape, near: float) -> Work:
-    """Softmax kernels; `near` is the part of all differences from the maximum that count.
+def softmax_work(s: SoftmaxShape, window: float) -> Work:
+    """Softmax kernels; `window` is the part of the range below a row's maximum that counts.
 
-    Every difference is taken to be as likely: how many count depends on the data.
+    How many values lie in it depends on the data. They are taken to be spread evenly; then of n
+    values the maximum m has the density n m^(n-1), and each other lies in the window with the
+    probability min(1, window / m).
     """
-    elements = s.rows * s.depth
+    elements, n = s.rows * s.depth, s.depth
+    others = window**n + n * window * (1 - window ** (n - 1)) / (n - 1) if n > 1 else 0.0
+    near = (1 + (n - 1) * others) / n
     return {"call": 1, "row": s.rows, "element": elements, "near": elements * near}
 
 
