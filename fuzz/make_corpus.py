@@ -16,6 +16,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT.parent / "tests"))
 
+from operator_cases import draw, together  # noqa: E402
+from operator_table import operator_strategies  # noqa: E402
 from test_library import MODELS  # noqa: E402
 from tflite_builder import ModelBuilder, one_operator  # noqa: E402
 
@@ -57,6 +59,8 @@ def depthwise() -> bytes:
 def main() -> None:
     """Write all seeds."""
     models = {**MODELS, "branching": branching(), "depthwise": depthwise()}
+    for number, strategy in enumerate(operator_strategies()):
+        models[f"operator-{number:02}"] = together(draw(strategy, 1))[0]
     models["tanh"] = one_operator("TANH", shape=(1, 40), scale=0.05, zero_point=3,
                                   out_scale=1 / 128, out_zero_point=0)  # fmt: skip
     with tempfile.TemporaryDirectory() as name:

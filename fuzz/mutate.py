@@ -183,18 +183,21 @@ def main() -> int:
     seeds = seeds_of(chosen.target, chosen.folder)
     total: Counter[str] = Counter()
     cases, slowest, used, found = 0, 0.0, 0, 0
-    for seed, count in batches(chosen.cases, chosen.seconds, chosen.seed):
-        result = _batch(chosen.target, seeds, seed, count)
-        cases += result["cases"]
-        total += result["outcomes"]
-        slowest, used = max(slowest, result["slowest"]), max(used, result["used"])
-        for number, text in result["failures"]:
-            data = _case(seeds, seed, number)
-            name = f"{chosen.target}-{hashlib.sha256(data).hexdigest()[:12]}"
-            (ROOT / "found").mkdir(exist_ok=True)
-            (ROOT / "found" / name).write_bytes(data)
-            print(f"found/{name}: {text.strip()}", flush=True)
-            found += 1
+    try:
+        for seed, count in batches(chosen.cases, chosen.seconds, chosen.seed):
+            result = _batch(chosen.target, seeds, seed, count)
+            cases += result["cases"]
+            total += result["outcomes"]
+            slowest, used = max(slowest, result["slowest"]), max(used, result["used"])
+            for number, text in result["failures"]:
+                data = _case(seeds, seed, number)
+                name = f"{chosen.target}-{hashlib.sha256(data).hexdigest()[:12]}"
+                (ROOT / "found").mkdir(exist_ok=True)
+                (ROOT / "found" / name).write_bytes(data)
+                print(f"found/{name}: {text.strip()}", flush=True)
+                found += 1
+    except KeyboardInterrupt:
+        print("interrupted")
     outcomes = ", ".join(f"{count:,} {name}" for name, count in total.most_common())
     print(f"{chosen.target}: {cases:,} cases from {len(seeds)} seeds: {outcomes}; slowest "
           f"{slowest:.2f} s, at most {used / 2**20:.0f} MiB more; {found} found")  # fmt: skip

@@ -11,15 +11,16 @@ assert mcudeploy.test(project.folder).passed
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mcudeploy.board import Board, find_board, parse_bytes
 from mcudeploy.budget import FitReport
-from mcudeploy.codegen.manifest import Form, Manifest, read_manifest
+from mcudeploy.codegen.manifest import Form, read_manifest
 from mcudeploy.deployment import Deployment, Options, deploy_plan
 from mcudeploy.errors import InputError
+from mcudeploy.outcomes import Built, Deployed, Project, Tested
 
 if TYPE_CHECKING:
     from mcudeploy.advice import Remedy
@@ -27,95 +28,15 @@ if TYPE_CHECKING:
     from mcudeploy.gate import Checked
     from mcudeploy.integrity import Integrity
     from mcudeploy.profiling import Profile
-    from mcudeploy.toolchain.compare import PartComparison
-    from mcudeploy.verify import Verdict
 
 __all__ = [
     "Built", "Deployed", "Form", "Options", "Project", "Tested", "advise", "boards", "build",
-    "check", "deploy", "fit", "flash", "flash_command", "generate", "plan_offline", "prepare", "profile",
-    "quantize", "test", "validate", "verify_project",
+    "check", "deploy", "fit", "flash", "flash_command", "generate", "plan_offline", "prepare",
+    "profile", "quantize", "test", "validate", "verify_project",
 ]  # fmt: skip
 
 Progress = Callable[[str], None]
 PathLike = str | Path
-
-
-@dataclass(frozen=True)
-class Project:
-    """A generated project."""
-
-    folder: Path
-    manifest: Manifest
-    deployment: Deployment
-
-
-@dataclass(frozen=True)
-class Built:
-    """A built project: predicted against linked, and what each region has left."""
-
-    elf: Path
-    seconds: float
-    warnings: tuple[str, ...]
-    sizes: tuple[PartComparison, ...]
-    used_bytes: Mapping[str, int]
-    capacity_bytes: Mapping[str, int]
-
-    @property
-    def fits(self) -> bool:
-        return all(used <= self.capacity_bytes[name] for name, used in self.used_bytes.items())
-
-    @property
-    def as_predicted(self) -> bool:
-        """Everything that was promised to the byte came out so."""
-        return not any(row.broken for row in self.sizes)
-
-
-@dataclass(frozen=True)
-class Tested:
-    """The verdicts of one or more emulators on one firmware."""
-
-    manifest: Manifest
-    verdicts: tuple[Verdict, ...]
-    project_tests: tuple[str, bool] | None = None
-    """The tail of what the project's own tests printed, and whether they passed."""
-    skipped: tuple[tuple[str, str], ...] = ()
-    """Emulators that could not run, each with the reason."""
-
-    @property
-    def passed(self) -> bool:
-        own = self.project_tests is None or self.project_tests[1]
-        return own and bool(self.verdicts) and all(v.passed for v in self.verdicts)
-
-    def to_document(self) -> dict[str, Any]:
-        """The content of the JSON document."""
-        return {"passed": self.passed, "verdicts": self.verdicts, "skipped": self.skipped}
-
-
-@dataclass(frozen=True)
-class Deployed:
-    """All that `deploy` did."""
-
-    project: Project
-    built: Built | None = None
-    """None for a model that does not fit: there is nothing to build."""
-    tested: Tested | None = None
-
-    @property
-    def passed(self) -> bool:
-        if self.built is None or self.tested is None:
-            return False
-        return self.built.fits and self.built.as_predicted and self.tested.passed
-
-    def to_document(self) -> dict[str, Any]:
-        """The content of the JSON document."""
-        return {
-            "passed": self.passed,
-            "project": self.project.folder,
-            "report": self.project.deployment.report,
-            "evaluation": self.project.deployment.evaluation,
-            "build": self.built,
-            "test": self.tested.to_document() if self.tested else None,
-        }
 
 
 def _chosen(options: Options | None, overrides: Mapping[str, Any]) -> Options:

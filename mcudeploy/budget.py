@@ -191,9 +191,7 @@ def _ram_budget(plan: Plan, region: MemoryRegion, *, first: bool) -> RegionBudge
     return RegionBudget(region.name, "ram", region.size, tuple(parts))
 
 
-def _flash_budget(
-    plan: Plan, target: Target, constants: Mapping[str, int] | None
-) -> RegionBudget:
+def _flash_budget(plan: Plan, target: Target, constants: Mapping[str, int] | None) -> RegionBudget:
     flash = plan.board.regions("flash")[0]
     sizes = constant_bytes(plan.implementations) if constants is None else constants
     parts = [Part(name, sizes[name]) for name in ("weights", "biases", "tables")]

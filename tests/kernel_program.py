@@ -148,8 +148,6 @@ def arm_program(cases: Sequence[Case]) -> str:
             del buffers[f"{name}_in0"]
         else:
             buffers[f"{name}_out"] = case.output_bytes
-        text += [
-            f"int8_t {b}[{n}] __attribute__((aligned(4)));" for b, n in buffers.items() if n
-        ]
+        text += [f"int8_t {b}[{n}] __attribute__((aligned(4)));" for b, n in buffers.items() if n]
         text += [_function(case, name)]
     return "\n".join(text)

@@ -2,8 +2,9 @@
 """Checks that operators have the operands that their kinds are about.
 
 What stands right of the reader may then take for granted that the inputs it reads by position are
-there, that feature maps have four dimensions, and that the sizes of a convolution, a pooling, a
-dense layer and an elementwise operator belong together: a file that lies about them is malformed.
+there, that feature maps have four dimensions, that no tensor between operators is empty, and that
+the sizes of a convolution, a pooling, a dense layer and an elementwise operator belong together: a
+file that lies about them is malformed.
 """
 
 from __future__ import annotations
@@ -30,9 +31,12 @@ _ELEMENTWISE = {"ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "SQUARED_DIFFE
 _SAME_SHAPE = {
     "RELU", "RELU6", "RELU_N1_TO_1", "TANH", "LOGISTIC", "HARD_SWISH", "LEAKY_RELU", "ELU", "GELU",
     "QUANTIZE", "DEQUANTIZE", "SOFTMAX", "LOG_SOFTMAX", "ABS", "NEG", "EXP", "LOG", "SQRT", "RSQRT",
+    "REVERSE_V2",
 }  # fmt: skip
 _PADS = {"PAD", "PADV2", "MIRROR_PAD"}
 _SAME_ELEMENTS = {"RESHAPE", "SQUEEZE", "EXPAND_DIMS"}
+_MOST_TENSOR_BYTES = 1 << 28
+"""No microcontroller holds more; what is counted or unrolled by element stays in bounds."""
 
 
 def malformed_operands(graph: Graph) -> Iterator[str]:
@@ -58,6 +62,11 @@ def _shapes(graph: Graph, operator: Operator) -> str:
     reads = [graph.tensors[i].shape for i in operator.inputs if i != NO_TENSOR]
     writes = graph.tensors[operator.outputs[0]].shape
     kind = operator.kind
+    sizes = [graph.tensors[i].bytes for i in _flowing(graph, operator)]
+    if 0 in sizes:
+        return "reads or makes a tensor without elements"
+    if max(sizes, default=0) > _MOST_TENSOR_BYTES:
+        return f"reads or makes a tensor of {max(sizes):,} bytes"
     if kind in _SAME_SHAPE and reads[0] != writes:
         return f"gives the shape {list(writes)} for {list(reads[0])}"
     if kind in _SAME_ELEMENTS and math.prod(reads[0]) != math.prod(writes):
@@ -68,9 +77,24 @@ def _shapes(graph: Graph, operator: Operator) -> str:
         return f"has paddings of the shape {list(reads[1])} for {list(reads[0])}"
     if kind == "FULLY_CONNECTED":
         return _dense(reads, writes)
+    if kind in ("PACK", "UNPACK"):
+        parts, whole = (reads, writes) if kind == "PACK" else ([writes], reads[0])
+        return _stacked(operator, parts, whole)
     if kind in _MAPS:
         return _map(operator, reads, writes)
+    if kind == "TRANSPOSE_CONV":
+        weights, source = reads[1:3]
+        if not len(weights) == len(source) == len(writes) == 4 or (
+            (weights[0], weights[3]) != (writes[3], source[3])
+        ):
+            return f"has weights of the shape {list(weights)} for {list(source)}, {list(writes)}"
     return ""
+
+
+def _flowing(graph: Graph, operator: Operator) -> Iterator[int]:
+    for index in (*operator.inputs, *operator.outputs):
+        if index != NO_TENSOR and not graph.tensors[index].is_constant:
+            yield index
 
 
 def _broadcast(a: Shape, b: Shape) -> Shape | None:
@@ -95,6 +119,17 @@ def _dense(reads: list[Shape], target: Shape) -> str:
     return ""
 
 
+def _stacked(operator: Operator, parts: list[Shape], whole: Shape) -> str:
+    axis = operator.attributes.get("axis", 0)
+    axis += len(whole) if axis < 0 else 0
+    count = max(len(operator.inputs), len(operator.outputs))
+    if 0 <= axis < len(whole) and whole[axis] == count:
+        rest = whole[:axis] + whole[axis + 1 :]
+        if all(part == rest for part in parts):
+            return ""
+    return f"has parts of the shape {list(parts[0])} and a whole {list(whole)}"
+
+
 def _map(operator: Operator, reads: list[Shape], writes: Shape) -> str:
     source, attributes = reads[0], operator.attributes
     if len(source) != 4 or len(writes) != 4 or source[0] != writes[0] or 0 in source + writes:
@@ -110,6 +145,8 @@ def _map(operator: Operator, reads: list[Shape], writes: Shape) -> str:
         kernel = weights[1:3]
         out_c, in_c = (weights[3], source[3]) if depthwise else (weights[0], weights[3])
         fits = out_c == writes[3] and (out_c if depthwise else source[3]) % in_c == 0
+        if fits and not depthwise:
+            fits = out_c % (source[3] // in_c) == 0  # as many channels out of each group
         if len(reads) > 2:
             fits = fits and reads[2] == (out_c,)
     if not fits:

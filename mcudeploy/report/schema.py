@@ -94,6 +94,13 @@ class InFull:
 
 def documents() -> dict[str, tuple[int, str, dict[str, Any]]]:
     """Kind of document: (version, the command that prints it, its fields with their types)."""
+    return {**_model_documents(), **_project_documents(), **_reference_documents()}
+
+
+_Documents = dict[str, tuple[int, str, dict[str, Any]]]
+
+
+def _model_documents() -> _Documents:
     return {
         "fit": (
             1,
@@ -117,6 +124,11 @@ def documents() -> dict[str, tuple[int, str, dict[str, Any]]]:
             },
         ),
         "generate": (1, "mcudeploy generate", {"project": Path, "manifest": Manifest}),
+    }
+
+
+def _project_documents() -> _Documents:
+    return {
         "build": (1, "mcudeploy build", {"build": api.Built}),
         "test": (1, "mcudeploy test", _TEST),
         "validate": (1, "mcudeploy validate", _TEST),
@@ -148,6 +160,11 @@ def documents() -> dict[str, tuple[int, str, dict[str, Any]]]:
             },
         ),
         "verify": (1, "mcudeploy verify", {"integrity": integrity.Integrity}),
+    }
+
+
+def _reference_documents() -> _Documents:
+    return {
         "boards": (1, "mcudeploy boards", {"boards": [[InFull(Board)]]}),
         "doctor": (1, "mcudeploy doctor", {"checks": tuple[doctor.Check, ...]}),
         "zoo-list": (

@@ -61,9 +61,7 @@ def describe(name: str) -> Architecture:
     """
     known = _architectures()
     if name not in known:
-        raise InputError(
-            f"the zoo has no {name!r}", where="zoo", mend=nearest(name, tuple(known))
-        )
+        raise InputError(f"the zoo has no {name!r}", where="zoo", mend=nearest(name, tuple(known)))
     return known[name]
 
 

@@ -123,9 +123,7 @@ def check(system: str, claim: Claim, counts: Callable[[], Counts]) -> Row:
     computed = None if claim.measure is None else claim.measure(counts())
     if isinstance(computed, int):
         computed = float(computed)
-    return Row(
-        system, claim.figure, claim.published, computed, claim.convention, claim.explanation
-    )
+    return Row(system, claim.figure, claim.published, computed, claim.convention, claim.explanation)
 
 
 def macs(published: str, explanation: str = "", **options: Any) -> Claim:

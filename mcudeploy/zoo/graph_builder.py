@@ -47,9 +47,7 @@ class GraphBuilder:
         self._constants: dict[tuple[Any, ...], int] = {}
 
     def finish(self, source: int, output: int) -> Graph:
-        return Graph(
-            self.name, tuple(self.tensors), tuple(self.operators), (source,), (output,)
-        )
+        return Graph(self.name, tuple(self.tensors), tuple(self.operators), (source,), (output,))
 
     def activation(
         self, name: str, shape: Sequence[int], quantization: Quantization | None = _ACTIVATION,
@@ -74,9 +72,7 @@ class GraphBuilder:
         """Int32 biases with the scales that follow from input and weights."""
         scales = tuple(_ACTIVATION.scale * scale for scale in _weight_scales(channels))
         axis = 0 if channels > 1 else None
-        return self._zeros(
-            name, (channels,), "int32", Quantization(scales, (0,) * channels, axis)
-        )
+        return self._zeros(name, (channels,), "int32", Quantization(scales, (0,) * channels, axis))
 
     def constant(self, name: str, shape: Sequence[int]) -> int:
         """An int8 constant that an elementwise operator reads."""

@@ -63,9 +63,7 @@ def build(network: Network, seed: int = 0) -> Any:
     symbols: list[Any] = [source]
     samples: list[Any] = [sample_inputs(network.input_shape, seed=seed)]
     readers = _last_readers(network)
-    followed_by_norm = {
-        layer.inputs[0] for layer in network.layers if layer.kind == "norm"
-    }
+    followed_by_norm = {layer.inputs[0] for layer in network.layers if layer.kind == "norm"}
     for position, layer in enumerate(network.layers[1:], start=1):
         made = _LAYERS[layer.kind](keras, layer)
         symbols.append(_call(made, [symbols[i] for i in layer.inputs]))

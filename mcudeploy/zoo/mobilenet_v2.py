@@ -17,9 +17,7 @@ _STAGES = (
 )  # fmt: skip
 
 
-def mobilenet_v2(
-    net: Net, *, width: float, resolution: int, channels: int, classes: int
-) -> Value:
+def mobilenet_v2(net: Net, *, width: float, resolution: int, channels: int, classes: int) -> Value:
     x = net.input(resolution, resolution, channels)
     x = net.conv(x, divisible(32 * width), 3, 2, norm=True, activation="relu6")
     for expansion, filters, repeats, stride in _STAGES:

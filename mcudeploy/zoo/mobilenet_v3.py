@@ -44,9 +44,7 @@ def mobilenet_v3(
             squeezed=divisible(expanded / 4) if gated else 0, gate="hard_sigmoid",
         )  # fmt: skip
     x = net.conv(x, 6 * x.channels, 1, norm=True, activation=_HS)
-    x = net.conv(
-        net.mean(x, keep=True), divisible(head * max(1.0, width)), 1, activation=_HS
-    )
+    x = net.conv(net.mean(x, keep=True), divisible(head * max(1.0, width)), 1, activation=_HS)
     return net.dense(net.flatten(x), classes, activation="softmax")
 
 

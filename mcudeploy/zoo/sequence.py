@@ -40,9 +40,7 @@ _STEPS, _UNITS = 28, 32
 
 def _recurrent_macs(counts: Counts) -> float:
     """MACs with the state alone: those of the recurrent matrices."""
-    return sum(
-        _STEPS * GATES[x.kind] * x.shape[-1] ** 2 for x in counts.layers if x.kind in GATES
-    )
+    return sum(_STEPS * GATES[x.kind] * x.shape[-1] ** 2 for x in counts.layers if x.kind in GATES)
 
 
 def _claims(cell: Cell, attention: bool) -> Iterator[Claim]:
