@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks that nobody here trained: from file to firmware, every operator's bytes equal to golden.
+"""Networks that nobody here trained: from file to firmware, every byte equal to golden.
 
-50 random inputs and the extremes each, on two boards, on the embedded emulator with poisoned memory.
+50 random inputs and the extremes each, on two boards, emulated with poisoned memory.
 """
 
 import pytest

@@ -35,7 +35,7 @@ _SAME_SHAPE = {
 }  # fmt: skip
 _PADS = {"PAD", "PADV2", "MIRROR_PAD"}
 _SAME_ELEMENTS = {"RESHAPE", "SQUEEZE", "EXPAND_DIMS"}
-_MOST_TENSOR_BYTES = 1 << 28
+_MOST_TENSOR_BYTES = 1 << 26
 """No microcontroller holds more; what is counted or unrolled by element stays in bounds."""
 
 
@@ -92,8 +92,10 @@ def _shapes(graph: Graph, operator: Operator) -> str:
 
 
 def _flowing(graph: Graph, operator: Operator) -> Iterator[int]:
-    for index in (*operator.inputs, *operator.outputs):
-        if index != NO_TENSOR and not graph.tensors[index].is_constant:
+    """The tensors that an operator computes with: the first input even where it is a constant."""
+    for index in dict.fromkeys((*operator.inputs, *operator.outputs)):
+        first = index == operator.inputs[0]
+        if index != NO_TENSOR and (first or not graph.tensors[index].is_constant):
             yield index
 
 
