@@ -22,6 +22,7 @@ from mcudeploy.frontend.tflite import read_tflite
 from mcudeploy.graph.ir import Quantization
 from mcudeploy.operators import lut
 from mcudeploy.operators.base import Target, family_of
+from mcudeploy.operators.costs import predicted_instructions
 from mcudeploy.operators.one_to_one import table_for
 from mcudeploy.operators.support import check_operators
 
@@ -185,10 +186,10 @@ def test_the_overlap_rule_allows_what_the_kernel_survives():
     assert (rule.input, rule.max_distance, rule.min_distance) == (0, 0, None)
 
 
-def test_kernel_costs_no_more_on_the_core_than_it_says(tmp_path: Path):
+def test_kernel_costs_on_the_core_what_it_says(tmp_path: Path):
     case = table_case(np.random.default_rng(1).integers(-128, 128, 4096, dtype=np.int8), 0)
     run = CountedProgram([case], CORES["cortex-m4f"], tmp_path).run(0)
     np.testing.assert_array_equal(run.output, expected(case))
-    assert case.implementation.instructions is not None
-    assert run.instructions <= case.implementation.instructions
-    assert run.instructions >= 0.9 * case.implementation.instructions
+    said = predicted_instructions(case.implementation, CORES["cortex-m4f"])
+    assert said is not None
+    assert abs(run.instructions - said) <= 0.1 * said
