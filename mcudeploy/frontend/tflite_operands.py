@@ -35,6 +35,7 @@ _SAME_SHAPE = {
 }  # fmt: skip
 _PADS = {"PAD", "PADV2", "MIRROR_PAD"}
 _SAME_ELEMENTS = {"RESHAPE", "SQUEEZE", "EXPAND_DIMS"}
+_MOST_WINDOW = 4096
 _MOST_TENSOR_BYTES = 1 << 26
 """No microcontroller holds more; what is counted or unrolled by element stays in bounds."""
 
@@ -156,6 +157,8 @@ def _map(operator: Operator, reads: list[Shape], writes: Shape) -> str:
     for size, out, k, axis in zip(source[1:3], writes[1:3], kernel, "hw", strict=True):
         stride = attributes[f"stride_{axis}"]
         reach = (k - 1) * attributes.get(f"dilation_{axis}_factor", 1) + 1
+        if max(k, reach) > _MOST_WINDOW:
+            return f"has a window of {max(k, reach):,} values"
         valid = attributes["padding"] == "VALID"
         if out != (-(-(size - reach + 1) // stride) if valid else -(-size // stride)):
             return f"makes {out} of {size} values with a kernel of {k} and a stride of {stride}"

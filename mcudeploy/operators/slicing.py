@@ -138,6 +138,11 @@ class Reverse(Movement):
 
     def arguments(self, graph: Graph, operator: Operator) -> Iterator[str]:
         yield from constant_argument(graph, operator, 1, "axes")
+        rank = len(output_of(graph, operator).shape)
+        if constant_at(graph, operator, 1) is not None and any(
+            not -rank <= axis < rank for axis in integers(graph, operator, 1)
+        ):
+            yield f"its axes are not those of {rank} dimensions"
 
     def boxes(self, graph: Graph, operator: Operator) -> Sequence[Box]:
         shape = output_of(graph, operator).shape
