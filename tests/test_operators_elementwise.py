@@ -28,7 +28,7 @@ from tflite_builder import ModelBuilder
 
 from mcudeploy.operators.broadcast import broadcast_shape, broadcast_walk
 
-WITH_ACTIVATION = {"ADD", "SUB", "MUL", "DIV"}
+WITH_ACTIVATION = {"ADD", "SUB", "MUL"}
 SAME_SCALES = {"MAXIMUM", "MINIMUM"}
 DIMENSIONS_OF_TFLM = 4
 
@@ -112,7 +112,7 @@ def binary(draw: st.DrawFn, kind: str) -> Case:
 
 GROUPS = [
     ("auto", ("ADD", "SUB", "MUL")),
-    ("auto", ("DIV", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE", "PRELU")),
+    ("auto", ("MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE", "PRELU")),
     ("cmsis-nn", ("ADD", "MUL")),
 ]
 

@@ -123,7 +123,8 @@ def test_every_architecture_up_to_ten_million_parameters_is_compared() -> None:
     compared = {name for name, _ in EVERY_PUSH + NIGHTLY}
     small = {name for name in zoo.names() if zoo.counts(name).parameters <= 10e6}
     scaled = {f"efficientnet_b{number}" for number in (1, 2)}
-    assert small - scaled <= compared
+    # What a search finds has no fixed shape; it is compared where the search is tested.
+    assert small - scaled - {"searched"} <= compared
 
 
 @pytest.mark.parametrize(

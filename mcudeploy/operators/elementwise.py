@@ -133,14 +133,6 @@ def _fields(q: AddQuantization | MulQuantization) -> dict[str, int]:
     return found
 
 
-def _div_fields(a: Tensor, b: Tensor, output: Tensor, activation: str) -> dict[str, int]:
-    """As TFLM's CalculateOpDataDiv, in double precision."""
-    q_a, q_b, q_out = quantization_of(a), quantization_of(b), quantization_of(output)
-    multiplier, shift = quantize_multiplier(q_a.scale / (q_b.scale * q_out.scale))
-    fields = _fields(mul_quantization(a, b, output, activation))
-    return {**fields, "out_multiplier": multiplier, "out_shift": shift}
-
-
 def _prelu_fields(a: Tensor, b: Tensor, output: Tensor, activation: str) -> dict[str, int]:
     """As TFLM's CalculatePreluParams."""
     q_a, q_b, q_out = quantization_of(a), quantization_of(b), quantization_of(output)
@@ -159,7 +151,6 @@ _PREPARE: dict[str, Callable[[Tensor, Tensor, Tensor, str], dict[str, int]]] = {
     "ADD": lambda *tensors: _fields(add_quantization(*tensors)),
     "SUB": lambda *tensors: _fields(add_quantization(*tensors)),
     "MUL": lambda *tensors: _fields(mul_quantization(*tensors)),
-    "DIV": _div_fields,
     "SQUARED_DIFFERENCE": lambda a, b, output, activation: _fields(
         _rescaled(a, b, output, activation, _SQUARED_DIFFERENCE_LEFT_SHIFT, 2)
     ),
