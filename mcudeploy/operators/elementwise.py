@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operators of two int8 tensors, each with its own scale, with broadcasting.
 
-ADD, SUB, MUL, DIV, MAXIMUM, MINIMUM, SQUARED_DIFFERENCE and PRELU, either operand a constant.
+ADD, SUB, MUL, MAXIMUM, MINIMUM, SQUARED_DIFFERENCE and PRELU, either operand a constant.
 """
 
 from __future__ import annotations
