@@ -17,7 +17,7 @@ from mcudeploy.board import find_board, read_board
 from mcudeploy.codegen.manifest import MANIFEST_NAME, read_manifest
 from mcudeploy.deployment import LoadedModel, Options, plan_model
 from mcudeploy.emulator.frames import Decoder, Frame, decode, encode
-from mcudeploy.errors import McudeployError
+from mcudeploy.errors import McudeployError, PlanError
 from mcudeploy.memory.csvfile import pack_csv
 
 _FOLDER = Path(tempfile.mkdtemp(prefix="mcudeploy-fuzz-"))
@@ -78,6 +78,8 @@ def run_one(target: str, data: bytes) -> str:
     try:
         TARGETS[target](data)
     except McudeployError as error:
+        if isinstance(error, PlanError):
+            raise  # whatever the file holds: a plan that the checker refuses is a defect
         assert error.problem, "an error that says nothing"
         json.dumps(str(error))
         return type(error).__name__

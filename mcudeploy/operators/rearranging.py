@@ -183,5 +183,7 @@ class Tile(Movement):
             sizes, output.shape, in_strides, byte_strides(output), strict=True
         ):
             dims += [(m // n, 0, n * step), (n, stride, step)]
+        if not dims:  # a scalar of a scalar
+            return (Box((), (), ()),)
         extent, first, second = zip(*dims, strict=True)
         return (Box(extent, first, second),)

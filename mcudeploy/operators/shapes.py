@@ -27,6 +27,8 @@ def quantize_multiplier(real: float) -> tuple[int, int]:
     """
     if real == 0.0:
         return 0, 0
+    if math.isinf(real):  # of scales without measure; saturated as all beyond 2^30
+        return (1 << 31) - 1, 30
     mantissa, shift = math.frexp(real)
     multiplier = math.floor(mantissa * (1 << 31) + 0.5)
     if multiplier == 1 << 31:
