@@ -35,7 +35,13 @@ _SAME_SHAPE = {
 }  # fmt: skip
 _PADS = {"PAD", "PADV2", "MIRROR_PAD"}
 _SAME_ELEMENTS = {"RESHAPE", "SQUEEZE", "EXPAND_DIMS"}
+_INDEXED = {
+    "RESHAPE", "EXPAND_DIMS", "SLICE", "STRIDED_SLICE", "PAD", "MIRROR_PAD", "TRANSPOSE", "TILE",
+    "BROADCAST_TO", "REVERSE_V2", "SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND", "RESIZE_BILINEAR",
+    "RESIZE_NEAREST_NEIGHBOR", "MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "ARG_MAX", "ARG_MIN",
+}  # fmt: skip
 _MOST_WINDOW = 4096
+_LONGEST_DIMENSION = 1 << 20
 _MOST_TENSOR_BYTES = 1 << 26
 """No microcontroller holds more; what is counted or unrolled by element stays in bounds."""
 
@@ -56,6 +62,10 @@ def _missing(operator: Operator) -> str:
         return f"has {len(operator.inputs)} inputs, it needs {wanted}"
     if NO_TENSOR in operator.inputs[:wanted]:
         return "lacks an input that it cannot be without"
+    if len(set(operator.outputs)) < len(operator.outputs):
+        return "writes one tensor twice"
+    if operator.kind in _INDEXED and operator.inputs[0] in operator.inputs[1:]:
+        return "takes its input for its own shape or indices"
     return ""
 
 
@@ -66,6 +76,10 @@ def _shapes(graph: Graph, operator: Operator) -> str:
     sizes = [graph.tensors[i].bytes for i in _flowing(graph, operator)]
     if 0 in sizes:
         return "reads or makes a tensor without elements"
+    shapes = [graph.tensors[i].shape for i in _flowing(graph, operator)]
+    longest = max((size for shape in shapes for size in shape), default=0)
+    if longest > _LONGEST_DIMENSION:
+        return f"reads or makes a tensor with a dimension of {longest:,}"
     if max(sizes, default=0) > _MOST_TENSOR_BYTES:
         return f"reads or makes a tensor of {max(sizes):,} bytes"
     if kind in _SAME_SHAPE and reads[0] != writes:
