@@ -9,6 +9,7 @@ their own file by rename, so that a reader never sees half of one.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from functools import cache
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 from mcudeploy.board import Board
@@ -153,22 +154,34 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _ignore_interrupt() -> None:
-    """Ctrl-C reaches every process of a terminal; the parent alone decides what becomes of it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextlib.contextmanager
+def _interrupt_blocked() -> Iterator[None]:
+    """Processes started meanwhile never see Ctrl-C, which reaches every process of a terminal:
+    the parent alone decides what becomes of it. It gets what came meanwhile at the end."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _on_processes(jobs: Mapping[str, Job], workers: int) -> Iterator[tuple[str, Need]]:
-    pool = ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=_ignore_interrupt
-    )
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
     try:
-        waiting: dict[Future[Need], str] = {
-            pool.submit(run_job, job): key for key, job in jobs.items()
-        }
+        with _interrupt_blocked():
+            waiting: dict[Future[Need], str] = {
+                pool.submit(run_job, job): key for key, job in jobs.items()
+            }
         while waiting:
             for future in wait(waiting, return_when=FIRST_COMPLETED).done:
                 yield waiting.pop(future), future.result()
+    except BaseException:
+        for worker in active_children():  # nobody waits for what is being measured
+            worker.terminate()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

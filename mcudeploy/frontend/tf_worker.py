@@ -13,6 +13,7 @@ import os
 import shutil
 import sys
 import threading
+import time
 import traceback
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,11 @@ def _end_with_parent(folder: Path) -> None:
 
     def watch() -> None:
         sys.stdin.buffer.read()
-        shutil.rmtree(folder, ignore_errors=True)
+        for _ in range(20):
+            shutil.rmtree(folder, ignore_errors=True)
+            if not folder.exists():
+                break
+            time.sleep(0.05)  # the task wrote into it while it was emptied
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
