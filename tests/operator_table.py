@@ -2,8 +2,9 @@
 """The table of operators in docs/operators.md, from the code and the tests of operators.
 
 `python tests/operator_table.py` writes it. Types and kernels are those that the tests' random
-operators really have and get, on one core of each sort; the reasons for which an operator is
-refused are the phrases that its family's `limits` can yield, read off the source.
+operators really have and get, on one core of each sort, over many more of them than one run of the
+tests draws; the reasons for which an operator is refused are the phrases that its family's
+`limits` can yield, read off the source.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ from mcudeploy.graph.ir import NO_TENSOR, Graph, Operator
 from mcudeploy.operators.base import OperatorFamily, Target, family_of, known_kinds
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "operators.md"
-DRAWS = 12
+DRAWS_TO_WRITE = 200
+DRAWS_TO_CHECK = 12
 SHOWN_CORES = ("cortex-m4f", "cortex-m0plus", "cortex-m55")
 HEAD = """\
 # Operators
@@ -136,12 +138,12 @@ def _type(graph: Graph, operator: Operator) -> str:
 
 
 @cache
-def rows() -> dict[str, Row]:
-    """A row for each kind that the strategies draw."""
+def rows(draws: int) -> dict[str, Row]:
+    """A row for each kind that the strategies draw, from that many draws of each."""
     found: dict[str, Row] = defaultdict(Row)
     tables = [table(kind, options) for kind, options in TABLES]
     for strategy in (*operator_strategies(), *tables):
-        cases = draw(strategy, DRAWS)
+        cases = draw(strategy, draws)
         graph = read_tflite(together(cases)[0], "cases", deployable=False)
         for operator in graph.operators:
             family = family_of(operator.kind)
@@ -157,17 +159,34 @@ def rows() -> dict[str, Row]:
 
 def page() -> str:
     """The text of docs/operators.md."""
-    found = rows()
-    lines = [HEAD.format(ci=CI_CASES, nightly=NIGHTLY_CASES)]
-    for kind in sorted(found):
-        row = found[kind]
-        cells = [kind, ", ".join(sorted(row.types)), _reference(kind)]
-        for core in SHOWN_CORES:
-            cells.append(", ".join(f"`{name}`" for name in sorted(row.kernels[core])))
-        lines.append(f"| {' | '.join(cells)} |\n")
-    lines.append(
-        "\n## What is refused, and why\n\nEach reason is given with the operator's name.\n"
-    )
+    head = HEAD.format(ci=CI_CASES, nightly=NIGHTLY_CASES)
+    found = rows(DRAWS_TO_WRITE)
+    return head + "".join(_line(kind, found[kind]) for kind in sorted(found)) + refusals()
+
+
+def _line(kind: str, row: Row) -> str:
+    kernels = [", ".join(f"`{name}`" for name in sorted(row.kernels[core])) for core in SHOWN_CORES]
+    cells = [kind, ", ".join(sorted(row.types)), _reference(kind), *kernels]
+    return f"| {' | '.join(cells)} |\n"
+
+
+def written_rows(text: str) -> dict[str, Row]:
+    """The rows that a page's text has: what `page` wrote, read again."""
+    found = {}
+    for line in text.partition("|---|")[2].splitlines()[1:]:
+        if not line.startswith("| "):
+            break
+        kind, types, _, *kernels = [cell.strip() for cell in line.strip("| ").split(" | ")]
+        row = Row(set(types.split(", ")))
+        for core, names in zip(SHOWN_CORES, kernels, strict=True):
+            row.kernels[core] = set(names.replace("`", "").split(", "))
+        found[kind] = row
+    return found
+
+
+def refusals() -> str:
+    """The second half of the page: why an operator of each family may be refused."""
+    lines = ["\n## What is refused, and why\n\nEach reason is given with the operator's name.\n"]
     families: dict[type[OperatorFamily], list[str]] = defaultdict(list)
     for kind in known_kinds():
         families[type(family_of(kind))].append(kind)
