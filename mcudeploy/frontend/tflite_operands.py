@@ -41,7 +41,7 @@ _INDEXED = {
     "RESIZE_NEAREST_NEIGHBOR", "MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "ARG_MAX", "ARG_MIN",
 }  # fmt: skip
 _MOST_WINDOW = 4096
-_LONGEST_DIMENSION = 1 << 20
+_LONGEST_DIMENSION = 1 << 22
 _MOST_TENSOR_BYTES = 1 << 26
 """No microcontroller holds more; what is counted or unrolled by element stays in bounds."""
 
