@@ -50,8 +50,7 @@ def test_small_members_deploy_bit_exact_in_the_bytes_that_exploring_said(
     assert need.activation_bytes == report.certificate.peak_bytes
     assert need.regions["sram"] == next(r.used_bytes for r in report.regions if r.kind == "ram")
     flash = next(r.used_bytes for r in report.regions if r.kind == "flash")
-    # Which constants repeat is known only with the real weights: the estimate errs upwards.
-    assert 0.98 * flash <= need.flash_bytes <= 1.05 * flash
+    assert need.flash_bytes == pytest.approx(flash, rel=0.02)
 
 
 def largest_members(board: Board) -> Iterator[Candidate]:

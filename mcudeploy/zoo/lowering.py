@@ -129,7 +129,7 @@ class _Lowering:
     def _activation(self, position: int, layer: Layer) -> None:
         (x,), function = self._sources(layer), layer.options["function"]
         if function == "softmax":
-            y = self.graph.emit("SOFTMAX", (x,), self.graph.shape(x), layer.name, beta=1.0)
+            y = self.graph.softmax(x, layer.name)
         elif function == "swish":
             gate = self.graph.unary("LOGISTIC", x, f"{layer.name}/gate")
             y = self.graph.multiply(x, gate, layer.name)

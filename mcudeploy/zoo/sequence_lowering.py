@@ -209,7 +209,7 @@ def lower_attention(graph: GraphBuilder, x: int, layer: Layer) -> int:
     key = graph.transpose(key, (0, 2, 3, 1), f"{name}/key_turned")
     scores = graph.batch_matmul(query, key, f"{name}/scores")
     scores = graph.multiply(scores, graph.constant(f"{name}/scale", ()), f"{name}/scaled")
-    weights = graph.emit("SOFTMAX", (scores,), graph.shape(scores), f"{name}/softmax", beta=1.0)
+    weights = graph.softmax(scores, f"{name}/softmax")
     value = graph.reshape(projection(x, "value"), split, f"{name}/value_heads")
     value = graph.transpose(value, (0, 2, 1, 3), f"{name}/value_turned")
     mixed = graph.batch_matmul(weights, value, f"{name}/mixed")
