@@ -12,10 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from in_process import run_here
 from tflite_builder import ModelBuilder
 
 from mcudeploy import api
+from mcudeploy.board import find_board
+from mcudeploy.explore import explore
+from mcudeploy.explore.search import search
 from mcudeploy.report import html
+from mcudeploy.report.html_explorations import explore_page, search_page
 from mcudeploy.verify import Divergence, Verdict
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
@@ -165,15 +170,71 @@ def test_a_profile_is_shown_operator_by_operator(tmp_path):
     assert page.tags.count("tr") == 1 + len(profile.operators)
 
 
+@pytest.fixture(scope="module")
+def exploration_page() -> str:
+    found = explore(["lenet", "mobilenet_v1"], ["stm32f469"], processes=1)
+    return html.render(explore_page(found, commands=("mcudeploy explore lenet -b stm32f469",)))
+
+
+def test_an_exploration_is_a_picture_and_a_table_of_every_member(exploration_page):
+    page = Seen(exploration_page)
+    text = " ".join(page.text)
+    assert page.tags.count("circle") == page.tags.count("tr") - 1 == 17
+    assert "8 of 17 candidates fit" in text and "110.0 MMAC" in text
+    assert "sram is over by" in text and "sram 320 KiB" in text and "all RAM 384 KiB" in text
+    assert "mcudeploy explore lenet -b stm32f469" in text
+
+
+def test_what_does_not_fit_is_an_outline_and_right_of_the_limit(exploration_page):
+    circles = re.findall(r'class="k\d( out)?" cx="([\d.]+)"', exploration_page)
+    limit = float(re.search(r'class="limit-line" x1="([\d.]+)"', exploration_page)[1])
+    assert sum(out == "" for out, _ in circles) == 8
+    assert all(out for out, x in circles if float(x) > limit)
+
+
+def test_an_exploration_of_what_nobody_can_deploy_says_so():
+    found = explore(["lenet"], ["nucleo_f103rb"], processes=1, ram="1K")
+    page = html.render(explore_page(found))
+    assert "0 of 1 candidates fit" in page and 'class="verdict no"' in page
+
+
+def test_a_search_lists_what_it_found():
+    board = find_board("stm32f469")
+    found = search(board, evaluations=24, seed=0)
+    page = Seen(html.render(search_page(found, board)))
+    text = " ".join(page.text)
+    assert page.tags.count("tr") == 1 + len(found)
+    assert found[0].code in text and "mcudeploy zoo build searched --code" in text
+    nothing = html.render(search_page((), board))
+    assert "Nothing that fits was found" in nothing and 'class="verdict no"' in nothing
+
+
+def test_each_reporting_command_writes_its_page(tmp_path):
+    (tmp_path / "net.tflite").write_bytes(network(3))
+    model, firmware = tmp_path / "net.tflite", tmp_path / "firmware"
+    for command in (
+        ["fit", model, "-b", "stm32f469"],
+        ["deploy", model, "-b", "stm32f469", "-o", firmware],
+        ["profile", firmware],
+        ["explore", "lenet", "-b", "stm32f469", "--processes", "1"],
+    ):
+        path = tmp_path / f"{command[0]}.html"
+        done = run_here(*command, "--html", path)
+        assert done.returncode == 0, done.stderr
+        text = path.read_text(encoding="utf-8")
+        assert text.startswith("<!doctype html>") and text.rstrip().endswith("</html>")
+        assert max(map(len, done.stdout.splitlines())) <= 80
+
+
 PROBE = """<script>{
 const wide = document.documentElement.scrollWidth - innerWidth;
-const table = document.querySelector("#operators table");
-const heading = [...table.tHead.rows[0].cells].find((c) => c.textContent.startsWith("live"));
+const table = document.querySelector("#operators table, #stm32f469 table");
+const heading = [...table.tHead.rows[0].cells].find((c) => /^(live|RAM)/.test(c.textContent));
 const column = heading.cellIndex;
 heading.querySelector("button").click();
 const values = [...table.tBodies[0].rows].map((row) => Number(row.cells[column].dataset.value));
 const sorted = values.every((value, i) => i === 0 || values[i - 1] >= value);
-const buffer = document.querySelector("g.buffer");
+const buffer = document.querySelector("g.buffer, g.member");
 buffer.dispatchEvent(new PointerEvent("pointermove", {clientX: 5, clientY: 5}));
 const tip = document.getElementById("tip");
 document.body.dataset.probe = JSON.stringify({
@@ -193,11 +254,14 @@ def browse(page: Path, width: int, folder: Path, *more: str) -> subprocess.Compl
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed: the report is not browsed")
 @pytest.mark.parametrize(
-    ("operators", "width", "theme"), [(5, 500, "dark"), (160, 1400, "light"), (160, 500, "light")]
+    ("operators", "width", "theme"),
+    [(5, 500, "dark"), (160, 1400, "light"), (160, 500, "light"), (None, 1400, "dark")],
+    ids=["5 operators", "160 operators", "160 operators, narrow", "exploration"],
 )
-def test_a_browser_shows_sorts_and_explains_it(tmp_path, operators, width, theme):
+def test_a_browser_shows_sorts_and_explains_it(tmp_path, exploration_page, operators, width, theme):
     page = tmp_path / "report.html"
-    page.write_text(text_of(tmp_path, operators).replace("</body>", PROBE + "</body>"))
+    text = text_of(tmp_path, operators) if operators else exploration_page
+    page.write_text(text.replace("</body>", PROBE + "</body>"))
     scheme = {"dark": 0, "light": 1}[theme]
     done = browse(page, width, tmp_path / "profile", "--dump-dom",
                   f"--blink-settings=preferredColorScheme={scheme}")  # fmt: skip
@@ -207,5 +271,5 @@ def test_a_browser_shows_sorts_and_explains_it(tmp_path, operators, width, theme
     probe = found[1].replace("&quot;", '"')
     assert '"wide":0' in probe or '"wide":-' in probe, "the page is wider than the window"
     assert '"sorted":true' in probe and '"aria":"descending"' in probe
-    assert "bytes at sram offset" in probe
+    assert ("bytes at sram offset" if operators else "MMAC") in probe
     assert ("rgb(20, 24, 29)" in probe) == (theme == "dark")

@@ -75,6 +75,7 @@ def explore(
         Path | None,
         typer.Option("--data", metavar="FILE", help="An .npz of x, y: the search's best train."),
     ] = None,
+    html: opt.Html = None,
     json: opt.AsJson = False,
 ) -> None:
     """Which members of FAMILY fit BOARD, at what cost, and which are worth having.
@@ -90,7 +91,7 @@ def explore(
                 mend="mcudeploy explore --search --board BOARD",
             )  # fmt: skip
         _search(
-            board[0], ram, flash, json, data,
+            board[0], ram, flash, json, data, html,
             runner={"processes": processes, "scheduler": scheduler},
             evaluations=evaluations, seed=seed, objective=objective.value, classes=classes,
         )  # fmt: skip
@@ -115,6 +116,11 @@ def explore(
         from mcudeploy.report.plot_exploration import plot_exploration
 
         plot_exploration(found, plot, axis=plot_axis.value)
+    if html is not None:
+        from mcudeploy.report.html import write_page
+        from mcudeploy.report.html_explorations import explore_page
+
+        write_page(html, explore_page(found, commands=opt.as_typed()))
     if json:
         from mcudeploy.report.jsonify import document
 
@@ -125,8 +131,8 @@ def explore(
 
 
 def _search(
-    board: str, ram: str | None, flash: str | None, json: bool, data: Path | None, *,
-    runner: dict[str, Any], **chosen: Any,
+    board: str, ram: str | None, flash: str | None, json: bool, data: Path | None,
+    html: Path | None, *, runner: dict[str, Any], **chosen: Any,
 ) -> None:  # fmt: skip
     """Search, print what was found; exit 1 when nothing fits."""
     from functools import partial
@@ -143,12 +149,17 @@ def _search(
             "classes": task.classes, "channels": task.channels, "resolutions": (task.side,),
             "accuracy": partial(trained_accuracy, task=task, seed=chosen["seed"]),
         }  # fmt: skip
+    chosen_board = choose_board(board, Options(ram=ram, flash=flash))
     with terminal.progress() as progress:
         progress("searching")
         found = search(
-            choose_board(board, Options(ram=ram, flash=flash)),
-            run=partial(run_jobs, **runner), **chosen,
+            chosen_board, run=partial(run_jobs, **runner), **chosen,
         )  # fmt: skip
+    if html is not None:
+        from mcudeploy.report.html import write_page
+        from mcudeploy.report.html_explorations import search_page
+
+        write_page(html, search_page(found, chosen_board, commands=opt.as_typed()))
     if json:
         from mcudeploy.report.jsonify import document
 
