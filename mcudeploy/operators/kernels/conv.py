@@ -109,7 +109,7 @@ def _tile_ends(shape: ConvShape) -> npt.NDArray[np.int64]:
     whole = np.arange(_TILE, shape.out_h * shape.out_w, _TILE)
     row = np.append(np.arange(_TILE, shape.out_w, _TILE), shape.out_w)
     rows = (np.arange(shape.out_h)[:, None] * shape.out_w + row).ravel()
-    return np.unique(np.concatenate((whole, rows[:-1])))
+    return np.array(sorted({*whole.tolist(), *rows[:-1].tolist()}), np.int64)
 
 
 @lru_cache(maxsize=1024)

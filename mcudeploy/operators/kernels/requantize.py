@@ -160,17 +160,19 @@ def _split(low: int, high: int, multiplier: int, keep_clear: int) -> FastRequant
     """offset and addend with low <= offset * multiplier + addend * 2^32 < high, offset small."""
     if low >= high:
         return None
+    highest = np.uint32(min(high - low, 1 << 32) - 1)
     for begin, end in pairwise(_OFFSETS):
-        products = _offsets(begin, end) * multiplier
-        addends = -((products - low) >> 32)
-        fits = (addends << 32) + products < high
-        fits &= (addends & keep_clear) == 0
+        offsets = _offsets(begin, end)
+        # The least value from `low` on that an addend reaches lies so far above `low`.
+        above = offsets.astype(np.uint32) * np.uint32(multiplier) - np.uint32(low & 0xFFFFFFFF)
+        offsets = offsets[above <= highest]
+        addends = -((offsets * multiplier - low) >> 32)
+        fits = (addends & keep_clear) == 0
         fits &= np.abs(addends) < 1 << 30
         where = np.flatnonzero(fits)
         if where.size:
             first = int(where[0])
-            offset = int(_offsets(begin, end)[first])
-            return FastRequantization(offset, multiplier, int(addends[first]))
+            return FastRequantization(int(offsets[first]), multiplier, int(addends[first]))
     return None
 
 
