@@ -208,7 +208,7 @@ MAKERS: dict[str, Callable[[ModelBuilder, Random], int]] = {
     **{
         k: (lambda b, r, k=k: _binary(b, r, k))
         for k in (
-            "ADD", "SUB", "MUL", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE", "PRELU",
+            "ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE", "PRELU",
         )
     },
     **{k: (lambda b, r, k=k: _moved(b, r, k)) for k in ("PAD", "TRANSPOSE", "CONCATENATION")},

@@ -26,9 +26,12 @@ from operator_cases import (
 )
 from tflite_builder import ModelBuilder
 
+from mcudeploy.errors import UnsupportedModelError
+from mcudeploy.frontend.tflite import read_tflite
 from mcudeploy.operators.broadcast import broadcast_shape, broadcast_walk
+from mcudeploy.operators.support import check_operators
 
-WITH_ACTIVATION = {"ADD", "SUB", "MUL"}
+WITH_ACTIVATION = {"ADD", "SUB", "MUL", "DIV"}
 SAME_SCALES = {"MAXIMUM", "MINIMUM"}
 DIMENSIONS_OF_TFLM = 4
 
@@ -112,7 +115,7 @@ def binary(draw: st.DrawFn, kind: str) -> Case:
 
 GROUPS = [
     ("auto", ("ADD", "SUB", "MUL")),
-    ("auto", ("MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE", "PRELU")),
+    ("auto", ("DIV", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE", "PRELU")),
     ("cmsis-nn", ("ADD", "MUL")),
 ]
 
@@ -148,6 +151,15 @@ def test_loops_that_both_operands_walk_alike_are_merged(
     a: tuple[int, ...], b: tuple[int, ...], loops: int
 ):
     assert len(broadcast_walk(a, b).extent) == loops
+
+
+def test_a_division_by_a_constant_with_a_zero_is_refused():
+    b = ModelBuilder()
+    x = b.input((1, 2), scale=0.1, zero_point=0)
+    divisor = b.constant(np.array([[5, 3]], np.int8), scale=0.1, zero_point=3)
+    y = b.operator("DIV", [x, divisor], b.tensor((1, 2), scale=0.1, zero_point=0))
+    with pytest.raises(UnsupportedModelError, match="its divisor has a zero"):
+        check_operators(read_tflite(b.build([y]), "division"))
 
 
 def test_shapes_that_do_not_go_together_have_no_broadcast():

@@ -156,7 +156,7 @@ static int8_t quotient(const mcud_binary_s8_t *q, int32_t a, int32_t b)
     const uint32_t fraction = ((uint32_t)b << normal) - 0x80000000u;
     const int32_t inverse = mcud_reciprocal_of_one_plus((int32_t)fraction);
     const int32_t room = headroom(a);
-    const int32_t unscaled = mcud_high_multiply(a * (1 << (room < 31 ? room : 30)), inverse);
+    const int32_t unscaled = mcud_high_multiply((int32_t)((uint32_t)a << room), inverse);
     const int32_t shift = q->out_shift - (31 - normal) - room;
 
     return stored(q, divide_far(mcud_high_multiply(unscaled, q->out_multiplier), -shift));

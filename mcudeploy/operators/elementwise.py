@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operators of two int8 tensors, each with its own scale, with broadcasting.
 
-ADD, SUB, MUL, MAXIMUM, MINIMUM, SQUARED_DIFFERENCE and PRELU, either operand a constant.
+ADD, SUB, MUL, DIV, MAXIMUM, MINIMUM, SQUARED_DIFFERENCE and PRELU, either operand a constant.
 """
 
 from __future__ import annotations
@@ -133,6 +133,14 @@ def _fields(q: AddQuantization | MulQuantization) -> dict[str, int]:
     return found
 
 
+def _div_fields(a: Tensor, b: Tensor, output: Tensor, activation: str) -> dict[str, int]:
+    """As TFLM's CalculateOpDataDiv, in double precision."""
+    q_a, q_b, q_out = quantization_of(a), quantization_of(b), quantization_of(output)
+    multiplier, shift = quantize_multiplier(q_a.scale / (q_b.scale * q_out.scale))
+    fields = _fields(mul_quantization(a, b, output, activation))
+    return {**fields, "out_multiplier": multiplier, "out_shift": shift}
+
+
 def _prelu_fields(a: Tensor, b: Tensor, output: Tensor, activation: str) -> dict[str, int]:
     """As TFLM's CalculatePreluParams."""
     q_a, q_b, q_out = quantization_of(a), quantization_of(b), quantization_of(output)
@@ -151,6 +159,7 @@ _PREPARE: dict[str, Callable[[Tensor, Tensor, Tensor, str], dict[str, int]]] = {
     "ADD": lambda *tensors: _fields(add_quantization(*tensors)),
     "SUB": lambda *tensors: _fields(add_quantization(*tensors)),
     "MUL": lambda *tensors: _fields(mul_quantization(*tensors)),
+    "DIV": _div_fields,
     "SQUARED_DIFFERENCE": lambda a, b, output, activation: _fields(
         _rescaled(a, b, output, activation, _SQUARED_DIFFERENCE_LEFT_SHIFT, 2)
     ),
@@ -231,6 +240,8 @@ class Binary(OperatorFamily):
             yield f"{a.shape} with {b.shape} does not give {output.shape}"
         elif len(broadcast_walk(a.shape, b.shape).extent) > DIMENSIONS:
             yield f"{a.shape} with {b.shape} needs more than {DIMENSIONS} loops"
+        if operator.kind == "DIV" and _has_zero(b):
+            yield "its divisor has a zero, for which the reference has no result"
         if operator.kind in ("MAXIMUM", "MINIMUM"):
             # The reference compares what is stored.
             yield from scale_limits(graph, operator)
@@ -257,6 +268,13 @@ class Binary(OperatorFamily):
         self, graph: Graph, operator: Operator, target: Target
     ) -> Sequence[Implementation]:
         return row_wise(self, graph, operator, target)
+
+
+def _has_zero(tensor: Tensor) -> bool:
+    """A constant with an element whose real value is zero."""
+    if tensor.data is None or tensor.quantization is None:
+        return False
+    return bool((tensor.data == tensor.quantization.zero_point).any())
 
 
 def _mul_by_row(
