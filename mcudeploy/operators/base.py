@@ -10,7 +10,7 @@ generation know nothing of convolutions; they read these values.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -112,12 +112,20 @@ class RowForm:
     expression for `state_bytes` that it keeps from call to call, and its only output row is
     complete after the last; `row_begin` is the input's. `windows` has an entry for each input that
     is read by rows; other inputs must be there as a whole.
+
+    A form with `columns` can compute part of a row: these are the columns that it reads, in the
+    same manner. The snippet is then also rendered with C expressions for the width of the part's
+    input and output and for the padding on its left (`part_in_w`, `part_out_w`,
+    `part_pad_left`); its pointers are those of the part's first columns. `narrowed(n)` is the
+    form for parts of at most n output columns, where it needs less scratch than for whole rows.
     """
 
     windows: tuple[RowWindow, ...]
     flat: bool = False
     accumulates: bool = False
     state_bytes: int = 0
+    columns: RowWindow | None = None
+    narrowed: Callable[[int], Implementation] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,6 +27,12 @@ def convolution_window(shape: ConvShape) -> tuple[RowWindow, ...]:
     return (RowWindow(0, shape.k_h, shape.stride_h, shape.dilation_h, shape.pad_top),)
 
 
+def convolution_rows(shape: ConvShape) -> RowForm:
+    """The row form of a convolution that can compute parts of rows."""
+    columns = RowWindow(0, shape.k_w, shape.stride_w, shape.dilation_w, shape.pad_left)
+    return RowForm(convolution_window(shape), columns=columns)
+
+
 def is_map(tensor: Tensor) -> bool:
     """NHWC with batch 1."""
     return len(tensor.shape) == MAP_RANK and tensor.shape[0] == 1
