@@ -340,9 +340,14 @@ def _live_bytes(plan: Plan) -> tuple[int, ...]:
     graph = plan.graph
     steps = max(len(graph.operators), 1)
     in_use: list[list[Placement]] = [[] for _ in range(steps)]
+    uses: dict[int, list[int]] = {index: [] for index in plan.tensors}
+    for step, operator in enumerate(graph.operators):
+        for index in (*operator.inputs, *operator.outputs):
+            if index in uses:
+                uses[index].append(step)
     for index, place in plan.tensors.items():
-        touched = _touched(graph, index, steps)
-        for step in range(touched[0], touched[1] + 1):
+        first, last = _touched(graph, index, uses[index], steps)
+        for step in range(first, last + 1):
             in_use[step].append(place)
     for step, place in plan.scratch.items():
         if 0 <= step < steps:
@@ -356,17 +361,9 @@ def _live_bytes(plan: Plan) -> tuple[int, ...]:
     return tuple(_union_bytes([*places, *plan.state.values()]) for places in in_use)
 
 
-def _touched(graph: Graph, index: int, steps: int) -> tuple[int, int]:
+def _touched(graph: Graph, index: int, used: Sequence[int], steps: int) -> tuple[int, int]:
     """The first and the last step at which a tensor must be in memory."""
-    uses = [
-        step
-        for step, operator in enumerate(graph.operators)
-        if index in operator.inputs or index in operator.outputs
-    ]
-    if index in graph.inputs:
-        uses.append(0)
-    if index in graph.outputs:
-        uses.append(steps - 1)
+    uses = [*used, *[0] * (index in graph.inputs), *[steps - 1] * (index in graph.outputs)]
     return (min(uses), max(uses)) if uses else (0, -1)
 
 

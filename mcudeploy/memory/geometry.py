@@ -78,10 +78,10 @@ def make_geometry(problem: Problem) -> Geometry:
     allowed = _allowed_pairs(problem)
     pairs: dict[tuple[int, int], set[Interval]] = defaultdict(set)
     contradiction = None
+    buffers, units = problem.buffers, [item.alignment for item in items]
     for first, second in meeting_pairs(problem):
-        low, high = allowed.get(
-            (first, second), (-problem.buffers[second].size, problem.buffers[first].size)
-        )
+        known = allowed.get((first, second))
+        low, high = known or (-buffers[second].size, buffers[first].size)
         if low >= high:
             continue
         a, b = item_of[first], item_of[second]
@@ -90,8 +90,8 @@ def make_geometry(problem: Problem) -> Geometry:
             if low < -shift < high:
                 contradiction = (first, second)
             continue
-        unit = min(items[a].alignment, items[b].alignment)
-        low, high = (low + shift) // unit * unit, align_up(high + shift, unit)
+        unit = units[a] if units[a] < units[b] else units[b]
+        low, high = (low + shift) // unit * unit, -((high + shift) // -unit) * unit
         pairs[(a, b) if a < b else (b, a)].add((low, high) if a < b else (-high, -low))
     forbidden: list[dict[int, tuple[Interval, ...]]] = [{} for _ in items]
     for (a, b), intervals in pairs.items():
@@ -120,22 +120,26 @@ def meeting_pairs(problem: Problem) -> list[tuple[int, int]]:
     """The index pairs (low, high) of buffers that are alive at a common step."""
     buffers = problem.buffers
     alive: list[int] = []
-    pairs = []
+    pairs: list[tuple[int, int]] = []
     order = sorted(range(len(buffers)), key=lambda i: (buffers[i].start, i))
     for index in order:
         buffer = buffers[index]
         if buffer.start >= buffer.end or buffer.size == 0:
             continue
-        alive = [other for other in alive if buffers[other].end > buffer.start]
-        pairs += [(min(index, other), max(index, other)) for other in alive]
+        start = buffer.start
+        alive = [other for other in alive if buffers[other].end > start]
+        pairs += [(index, other) if index < other else (other, index) for other in alive]
         alive.append(index)
     return pairs
 
 
 def merge(intervals: Iterable[Interval]) -> tuple[Interval, ...]:
     """The union of open intervals, sorted and disjoint; (a, b) and (b, c) stay two."""
+    intervals = sorted(intervals)
+    if len(intervals) < 2:
+        return tuple(intervals)
     merged: list[Interval] = []
-    for low, high in sorted(intervals):
+    for low, high in intervals:
         if merged and low < merged[-1][1]:
             merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
         else:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -73,8 +74,12 @@ def add_table(q: AddQuantization, *, subtract: bool = False) -> npt.NDArray[np.i
     return np.clip(total, q.activation_min, q.activation_max)
 
 
+@lru_cache(maxsize=1024)
 def find_add_factors(q: AddQuantization, *, subtract: bool = False) -> AddFactors | None:
-    """Factors with which mcud_add_s8 gives add_table for all 65,536 pairs, or None."""
+    """Factors with which mcud_add_s8 gives add_table for all 65,536 pairs, or None.
+
+    Remembered: an unrolled recurrent layer asks for the same sum at every time step.
+    """
     if max(q.input1_shift, q.input2_shift, q.output_shift) > 0:
         return None
     table = add_table(q, subtract=subtract)
