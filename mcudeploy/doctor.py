@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
+from mcudeploy.codegen.renode_release import RENODE
 from mcudeploy.errors import McudeployError
 from mcudeploy.toolchain import cmsis_nn
 from mcudeploy.toolchain.compiler import find_compiler, how_to_install
@@ -29,7 +30,6 @@ from mcudeploy.toolchain.platformio import core_folder
 State = Literal["ok", "missing", "broken", "unavailable"]
 
 _CHILD_SECONDS = 20
-_RENODE_OLDEST = (1, 16, 1)
 _LOAD_TENSORFLOW = """
 import ctypes, importlib.util, pathlib
 folder = pathlib.Path(importlib.util.find_spec("tensorflow").submodule_search_locations[0])
@@ -200,11 +200,23 @@ def _qemu() -> Check:
 
 
 def _renode() -> Check:
-    mend = (
-        "install Renode 1.16.1 from https://github.com/renode/renode/releases/tag/v1.16.1 and put "
-        "its folder on PATH"
+    oldest = tuple(map(int, RENODE.version.split(".")))
+    return _program("Renode", "renode", "the emulator `renode`", _get_renode(), oldest=oldest)
+
+
+def _get_renode() -> str:
+    """The command that fetches Renode, checks its hash, unpacks it and puts it on the PATH."""
+    releases = f"https://github.com/renode/renode/releases/tag/v{RENODE.version}"
+    if sys.platform != "linux":
+        return f"install Renode {RENODE.version} from {releases} and put its folder on PATH"
+    address, sha256 = RENODE.archive(platform.machine())
+    return (
+        f"curl -fsSL -o /tmp/renode.tar.gz {address} && "
+        f'echo "{sha256}  /tmp/renode.tar.gz" | sha256sum --check && '
+        "mkdir -p ~/.local/renode ~/.local/bin && "
+        "tar xf /tmp/renode.tar.gz -C ~/.local/renode --strip-components=1 && "
+        "ln -sf ~/.local/renode/renode ~/.local/renode/renode-test ~/.local/bin/"
     )
-    return _program("Renode", "renode", "the emulator `renode`", mend, oldest=_RENODE_OLDEST)
 
 
 def _program(name: str, program: str, purpose: str, mend: str, *, oldest: tuple[int, ...]) -> Check:

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 import robot
-from hand_firmware import INPUT_BYTES, Twin, build, checksums
+from hand_firmware import INPUT_BYTES, Twin, Variation, build, checksums
 
 from mcudeploy.board import Board, board_names, find_board
 from mcudeploy.codegen.emulation import GoldenInference, emulation_files, has_renode, platform
@@ -22,9 +22,8 @@ from mcudeploy.emulator import renode as backend
 from mcudeploy.emulator.layouts import Block, register_blocks
 from mcudeploy.emulator.peripherals import Registers
 from mcudeploy.emulator.renode import RenodeEmulator
-from mcudeploy.emulator.unicorn import Machine
+from mcudeploy.emulator.unicorn import UnicornEmulator
 from mcudeploy.errors import EmulationError, ToolError
-from mcudeploy.toolchain.elf import read_elf
 
 NAMES = [n for n in sorted(set(board_names().values())) if has_renode(find_board(n))]
 DATA = [bytes((3 * k + 29 * i) & 255 for k in range(INPUT_BYTES)) for i in range(3)]
@@ -137,51 +136,69 @@ def test_the_python_peripherals_do_what_unicorns_do(name: str, block: Block) -> 
 # --- the project's suite --------------------------------------------------------------------------
 
 
-@pytest.fixture
-def suite(tmp_path: Path, elf: Path, board: Board) -> Path:
-    outputs, _ = Twin().infer(DATA[0])
+def write_suite(folder: Path, board: Board, outputs: tuple[bytes, ...]) -> Path:
+    """The project's files for Renode, with the keywords of renode_keywords.py in the suite."""
     golden = GoldenInference((DATA[0],), outputs)
     for name, content in emulation_files(board, golden, title="twin", selftest=True).items():
-        (tmp_path / name).write_bytes(content)
-    return tmp_path / "firmware.robot"
-
-
-def test_the_suites_bytes_are_what_the_firmware_takes_and_gives(
-    suite: Path, elf: Path, board: Board
-) -> None:
-    """The exchange in the Robot suite, played against the firmware on Unicorn."""
-    machine = Machine(read_elf(elf), board)
-    steps = re.findall(
-        r"^    (Wait For Bytes On Uart|Send To Firmware) +([0-9A-F]+)$",
-        suite.read_text(encoding="utf-8"),
-        re.MULTILINE,
-    )
-    assert len(steps) > 8
-    received = machine.read(1)
-    assert b"MCUDEPLOY PASS\r\n" in received
-    for action, data in steps:
-        if action == "Send To Firmware":
-            machine.write(bytes.fromhex(data))
-            received += machine.read(1)
-        else:
-            _, found, received = received.partition(bytes.fromhex(data))
-            assert found, data
-
-
-def test_the_suite_passes_a_dry_run(suite: Path) -> None:
-    text = suite.read_text(encoding="utf-8")
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    path = folder / "emulation/firmware.robot"
     keywords = Path(__file__).with_name("renode_keywords.py")
-    text = text.replace("*** Settings ***\n", f"*** Settings ***\nLibrary    {keywords}\n")
-    suite.write_text(text, encoding="utf-8")
-    said = io.StringIO()
-    status = robot.run(str(suite), dryrun=True, output=None, stdout=said, stderr=said)
-    assert status == 0, said.getvalue()
-    assert "2 tests, 2 passed" in said.getvalue()
+    text = path.read_text(encoding="utf-8")
+    path.write_text(
+        text.replace("*** Settings ***\n", f"*** Settings ***\nLibrary    {keywords}\n")
+    )
+    return path
 
 
-def test_an_unknown_keyword_fails_the_dry_run(suite: Path) -> None:
+@pytest.fixture
+def suite(tmp_path: Path, board: Board) -> Path:
+    return write_suite(tmp_path, board, Twin().infer(DATA[0])[0])
+
+
+def execute(suite: Path, **options: object) -> tuple[int, str]:
+    """The number of tests that failed, and what Robot printed."""
     said = io.StringIO()
-    assert robot.run(str(suite), dryrun=True, output=None, stdout=said, stderr=said) > 0
+    status = robot.run(str(suite), output=None, report=None, log=None, stdout=said, stderr=said,
+                       **options)  # fmt: skip
+    return status, said.getvalue()
+
+
+def test_the_suite_passes_and_reports_the_instructions(
+    suite: Path, elf: Path, board: Board, capfd: pytest.CaptureFixture[str]
+) -> None:
+    status, said = execute(suite, variable=[f"ELF:{elf}"])
+    assert status == 0, said
+    assert "2 tests, 2 passed" in said
+    with UnicornEmulator().start(elf, board) as session:
+        counted = session.infer([DATA[0]], observe=False).instructions
+    assert f"{counted} instructions per inference" in capfd.readouterr().out
+
+
+def test_a_wrong_byte_fails_the_suite(tmp_path: Path, elf: Path, board: Board) -> None:
+    first, second = Twin().infer(DATA[0])[0]
+    suite = write_suite(tmp_path, board, (first, bytes([second[0] ^ 1]) + second[1:]))
+    status, said = execute(suite, variable=[f"ELF:{elf}"])
+    assert status == 1 and "never came" in said
+
+
+def test_an_access_to_nothing_fails_the_suite(
+    suite: Path, elf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNEXPECTED", "1")
+    assert execute(suite, variable=[f"ELF:{elf}"])[0] == 2
+
+
+def test_a_failed_self_test_fails_the_suite(suite: Path, board: Board, tmp_path: Path) -> None:
+    wrong = build(tmp_path / "wrong", board, Variation(before="a[0] ^= 1;"), selftest=DATA[2])
+    status, said = execute(suite, variable=[f"ELF:{wrong}"])
+    assert status == 2 and "a failing string came" in said
+
+
+def test_every_keyword_of_the_suite_is_known(suite: Path) -> None:
+    assert execute(suite, dryrun=True)[0] == 0
+    suite.write_text(suite.read_text().replace("Wait For Bytes On Uart", "Wait For Bites", 1))
+    assert execute(suite, dryrun=True)[0] == 1
 
 
 def test_the_script_loads_the_platform_beside_it(suite: Path, board: Board) -> None:
@@ -192,9 +209,11 @@ def test_the_script_loads_the_platform_beside_it(suite: Path, board: Board) -> N
     pico = emulation_files(
         find_board("raspberry_pi_pico"), GoldenInference(), title="x", selftest=False
     )
-    assert b'VectorTableOffset `sysbus GetSymbolAddress "vectors"`' in pico["board.resc"]
-    assert b"MCUDEPLOY NO SELF-TEST" in pico["firmware.robot"]
-    assert b"Send To Firmware            0" not in pico["firmware.robot"]
+    script_of_pico = pico["emulation/board.resc"]
+    assert b'VectorTableOffset `sysbus GetSymbolAddress "vectors"`' in script_of_pico
+    robot_of_pico = pico["emulation/firmware.robot"]
+    assert b"MCUDEPLOY NO SELF-TEST" in robot_of_pico
+    assert b"Send To Firmware            0" not in robot_of_pico
 
 
 def test_a_board_that_renode_cannot_run_gets_no_files() -> None:

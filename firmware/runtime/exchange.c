@@ -7,9 +7,9 @@
 #define PAYLOAD(frame) ((frame) + FRAME_HEADER_BYTES)
 
 static frame_decoder_t request;
-static uint8_t answer[FRAME_BYTES_MAX];
+uint8_t exchange_last[FRAME_BYTES_MAX];
 static uint32_t answer_bytes; /* header and payload; 0 while nothing was answered */
-static uint32_t answered_crc; /* of the request that `answer` belongs to */
+static uint32_t answered_crc; /* of the request that the kept answer belongs to */
 
 uint8_t exchange_type(void)
 {
@@ -24,26 +24,26 @@ const uint8_t *exchange_payload(uint32_t *bytes)
 
 uint8_t *exchange_answer(void)
 {
-    return PAYLOAD(answer);
+    return PAYLOAD(exchange_last);
 }
 
 void exchange_send(uint32_t payload_bytes)
 {
-    answer[0] = (uint8_t)(request.bytes[0] | LINK_ANSWER);
-    answer[1] = request.bytes[1];
+    exchange_last[0] = (uint8_t)(request.bytes[0] | LINK_ANSWER);
+    exchange_last[1] = request.bytes[1];
     answer_bytes = FRAME_HEADER_BYTES + payload_bytes;
     answered_crc = frame_crc(&request);
-    frame_send(answer, answer_bytes, uart_send);
+    frame_send(exchange_last, answer_bytes, uart_send);
 }
 
 void exchange_send_error(uint8_t code)
 {
-    answer[0] = LINK_ERROR;
-    answer[1] = request.bytes[1];
-    PAYLOAD(answer)[0] = code;
+    exchange_last[0] = LINK_ERROR;
+    exchange_last[1] = request.bytes[1];
+    PAYLOAD(exchange_last)[0] = code;
     answer_bytes = FRAME_HEADER_BYTES + 1u;
     answered_crc = frame_crc(&request);
-    frame_send(answer, answer_bytes, uart_send);
+    frame_send(exchange_last, answer_bytes, uart_send);
 }
 
 static void send_unreadable(uint8_t code)
@@ -64,7 +64,7 @@ void exchange_receive(void)
             {
                 return;
             }
-            frame_send(answer, answer_bytes, uart_send);
+            frame_send(exchange_last, answer_bytes, uart_send);
             break;
         case FRAME_CORRUPT:
             send_unreadable(LINK_ERROR_CORRUPT);

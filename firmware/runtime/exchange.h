@@ -18,6 +18,10 @@ const uint8_t *exchange_payload(uint32_t *bytes);
 /* Waits for a request that was not answered yet. */
 void exchange_receive(void);
 
+/* The kept answer: type, sequence, payload. Visible for debuggers and emulators, which find in it what
+ * a run counted. */
+extern uint8_t exchange_last[FRAME_BYTES_MAX];
+
 /* Where the payload of the answer is put together: FRAME_PAYLOAD_MAX bytes. It holds the kept answer
  * until then, so a caller fills it only when the answer is sure to be sent. */
 uint8_t *exchange_answer(void);

@@ -20,7 +20,7 @@ from mcudeploy import __version__
 from mcudeploy.board import Board
 from mcudeploy.budget import STACK_RESERVE_BYTES
 from mcudeploy.codegen.c_source import array_elements, comment_text
-from mcudeploy.codegen.emulation import GoldenInference, emulation_files
+from mcudeploy.codegen.emulation import GoldenInference, emulation_files, has_renode
 from mcudeploy.codegen.library import kernel_files, library_files
 from mcudeploy.codegen.manifest import MANIFEST_NAME, Form, Manifest, make_manifest
 from mcudeploy.codegen.model import ModelSource, environment, render_model
@@ -183,6 +183,7 @@ def _rendered(
         "model_sha256": sha256(deployment.model),
         "max_instructions": None,
         "has_library": has_library,
+        "has_renode": has_renode(board),
         "labels": labels,
         "input_text": str(graph.tensors[graph.inputs[0]]).split(" ", 1)[1],
         "output_text": str(graph.tensors[graph.outputs[0]]).split(" ", 1)[1],
@@ -205,10 +206,9 @@ def _rendered(
             files[name] = path.read_bytes()
     # A network that is fed by rows does not take its input as one block.
     golden = GoldenInference() if deployment.options.row_fed else test.golden
-    emulation = emulation_files(
+    return files | emulation_files(
         board, golden, title=comment_text(deployment.name), selftest=bool(test.crcs)
     )
-    return files | {f"emulation/{name}": content for name, content in emulation.items()}
 
 
 def _target_name(name: str, board: Board) -> str:

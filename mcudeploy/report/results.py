@@ -205,7 +205,8 @@ def print_doctor(checks: tuple[Check, ...], out: Console) -> None:
     for check in checks:
         out.print(f"{check.state:<12} {check.name}: {check.detail}")
         if check.mend:
-            out.print(f"{'':<12} needed for {check.needed_for}; mend: {check.mend}")
+            out.print(f"{'':<12} needed for {check.needed_for}; mend:")
+            out.print(f"    {check.mend}", soft_wrap=True)  # whole, so that it can be copied
     broken = [check for check in checks if check.required and check.state != "ok"]
     out.print(
         verdict_line(True, "all that is needed is here")
