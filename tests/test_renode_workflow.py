@@ -100,7 +100,9 @@ class Runner:
             "RENODE_URL": archive.as_uri(),
             "RENODE_SHA256": hashlib.sha256(archive.read_bytes()).hexdigest(),
         }
-        kept = {k: v for k, v in os.environ.items() if k.startswith(("PATH", "PYTHON", "MCUDEPLOY"))}
+        kept = {
+            k: v for k, v in os.environ.items() if k.startswith(("PATH", "PYTHON", "MCUDEPLOY"))
+        }
         kept["MCUDEPLOY_CACHE"] = str(cache_folder())
         self.environment = {**kept, **workflow["env"], **own}
 
