@@ -13,14 +13,20 @@ from pathlib import Path
 import pytest
 import unicorn
 from hand_firmware import INPUT_BYTES, Twin, Variation, build, checksums
+from test_cli import dense_model
 from unicorn import arm_const
 
+from mcudeploy import api
+from mcudeploy import emulator as emulators
 from mcudeploy.board import Board, board_names, find_board, parse_bytes, read_board
 from mcudeploy.emulator.layouts import UARTS, register_blocks
 from mcudeploy.emulator.unicorn import UnicornEmulator
 from mcudeploy.errors import InputError
+from mcudeploy.frontend.reference import golden_unavailable, sample_inputs
+from mcudeploy.frontend.tflite import read_tflite
 from mcudeploy.resources import resource_folder
 from mcudeploy.toolchain.elf import read_elf
+from mcudeploy.verify import verify
 
 NAMES = sorted(set(board_names().values()))
 IN_CI = ("nucleo_l4r5zi", "stm32f746g_disco", "nucleo_u575zi_q", "raspberry_pi_pico")
@@ -141,6 +147,31 @@ def test_the_self_test_passes_on_its_own_memory_map(name: str, tmp_path: Path) -
 @pytest.mark.parametrize("name", [n for n in ON_UNICORN if n not in IN_CI])
 def test_the_self_test_passes_on_every_board(name: str, tmp_path: Path) -> None:
     _run_self_test(find_board(name), tmp_path)
+
+
+@pytest.mark.skipif(golden_unavailable() is not None, reason=str(golden_unavailable()))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in IN_CI else pytest.mark.slow("four run always"))
+        for name in NAMES
+    ],
+)
+def test_a_network_builds_and_passes_on_every_board(name: str, tmp_path: Path) -> None:
+    """All the way: PlatformIO's build, linked sizes, the self-test, and every operator's output."""
+    (tmp_path / "net.tflite").write_bytes(dense_model())
+    emulator = "unicorn" if name in ON_UNICORN else "qemu"
+    reason = emulators.get(emulator).available()
+    if reason is not None:
+        pytest.skip(reason)
+    project = api.generate(tmp_path / "net.tflite", name, tmp_path / "firmware")
+    built = api.build(project.folder)
+    assert built.as_predicted and built.fits and built.warnings == ()
+    inputs = list(sample_inputs(read_tflite(dense_model(), "net"), 3, 0))
+    with emulators.get(emulator).start(built.elf, find_board(name), poison=True) as session:
+        assert session.info().selftest == "passed"
+        verdict = verify(project.manifest, dense_model(), session, inputs, emulator=emulator)
+    assert verdict.bit_exact and verdict.inferences == len(inputs)
 
 
 def test_systick_counts_on_past_its_24_bits(tmp_path: Path) -> None:

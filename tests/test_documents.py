@@ -140,10 +140,14 @@ def test_the_commands_of_the_readme_run(tmp_path):
     for command in readme_commands():
         rule = "exit 0 1" if "--ram" in command else "exit 0 2" if "doctor" in command else ""
         execute(Block("sh", command, rule), tmp_path)
+    python = [block for block in blocks(ROOT / "README.md") if block.language == "python"]
+    assert python
+    for block in python:
+        execute(block, tmp_path)
 
 
 def test_every_block_of_shell_is_tested_or_says_why_not():
-    for page in PAGES:
+    for page in [*PAGES, ROOT / "README.md"]:
         text = page.read_text(encoding="utf-8")
         assert text.count("```sh") + text.count("```python") == len(blocks(page)), page
         assert "```bash" not in text and "```shell" not in text and "```console" not in text, page
@@ -235,8 +239,10 @@ def test_the_pre_commit_hook_lets_a_small_network_through_and_stops_a_large_one(
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 def test_the_targets_that_the_documentation_names_exist():
     makefile = (ROOT / "Makefile").read_text()
-    for page in PAGES:
-        for target in re.findall(r"`make (\w+)`|^make (\w+)$", page.read_text(), re.MULTILINE):
+    for page in [*PAGES, ROOT / "README.md"]:
+        for target in re.findall(
+            r"`make (\w+)`|^(?:    )?make (\w+)", page.read_text(), re.MULTILINE
+        ):
             assert re.search(rf"^{target[0] or target[1]}:", makefile, re.MULTILINE), page
 
 

@@ -4,16 +4,20 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
+import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 
 import mcudeploy
+from mcudeploy.frontend.reference import golden_unavailable
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -30,12 +34,16 @@ DISTRIBUTIONS = {
 }
 
 
+def build_wheel(folder: Path) -> None:
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet"]
+    subprocess.run([*command, "--wheel-dir", str(folder), str(ROOT)], check=True)
+
+
 @pytest.fixture(scope="module")
 def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of this checkout, built without a network, as it lies in site-packages."""
     folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet"]
-    subprocess.run([*command, "--wheel-dir", str(folder), str(ROOT)], check=True)
+    build_wheel(folder)
     with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
         wheel.extractall(folder / "site")
     return folder / "site"
@@ -98,3 +106,38 @@ def test_the_wheel_has_the_version_that_the_package_tells(unpacked: Path) -> Non
     metadata = next(unpacked.glob("*.dist-info")) / "METADATA"
     version = re.search(r"^Version: (.*)$", metadata.read_text(encoding="utf-8"), re.MULTILINE)
     assert version and version[1] == mcudeploy.__version__
+
+
+@pytest.mark.slow("installs TensorFlow into an empty environment, from the network")
+@pytest.mark.skipif(golden_unavailable() is not None, reason=str(golden_unavailable()))
+def test_the_demo_passes_from_a_wheel_installed_elsewhere(tmp_path: Path) -> None:
+    """Nothing of this checkout is on the way: another environment, another folder, the wheel."""
+    build_wheel(tmp_path)
+    (wheel,) = tmp_path.glob("*.whl")
+    venv.create(tmp_path / "env", with_pip=True)
+    programs = tmp_path / "env" / "bin"
+    here = str(Path(sys.executable).parent)
+    path = [p for p in os.environ["PATH"].split(os.pathsep) if p != here]
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    environment = {**kept, "PATH": os.pathsep.join([str(programs), *path])}
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+
+    def run(*command: object) -> str:
+        done = subprocess.run(
+            list(map(str, command)), cwd=elsewhere, env=environment, capture_output=True, text=True,
+            check=False, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    # scikit-learn is the demo's data alone.
+    run(programs / "python", "-m", "pip", "install", "--quiet", wheel, "scikit-learn")
+    where = run(programs / "python", "-c", "import mcudeploy; print(mcudeploy.__file__)")
+    assert Path(where.strip()).is_relative_to(tmp_path / "env")
+    shutil.copy(ROOT / "examples/train_lenet.py", elsewhere)
+    run(programs / "python", "train_lenet.py", "lenet")
+    said = run(programs / "mcudeploy", "deploy", "lenet/lenet.h5", "--board", "stm32f469",
+               "--calibration", "lenet/calibration.npz", "--evaluate", "lenet/digits.npz",
+               "-o", "lenet/firmware")  # fmt: skip
+    assert "PASSED: bit-exact" in said

@@ -18,7 +18,8 @@ from tflite_builder import ModelBuilder
 from mcudeploy import api
 from mcudeploy.board import find_board
 from mcudeploy.explore import explore
-from mcudeploy.explore.search import search
+from mcudeploy.explore.candidate import Member, measure
+from mcudeploy.explore.search import Found
 from mcudeploy.report import html
 from mcudeploy.report.html_explorations import explore_page, search_page
 from mcudeploy.verify import Divergence, Verdict
@@ -200,11 +201,15 @@ def test_an_exploration_of_what_nobody_can_deploy_says_so():
 
 def test_a_search_lists_what_it_found():
     board = find_board("stm32f469")
-    found = search(board, evaluations=24, seed=0)
+    code = "r32-s8" + "-k3e1w8d1" * 7 + "-h0"
+    options = {"code": code, "channels": 3, "classes": 10}
+    member = Member("searched", options)
+    found = [Found(member, measure(member.network(), board), 1.0, accuracy=0.5)]
     page = Seen(html.render(search_page(found, board)))
     text = " ".join(page.text)
     assert page.tags.count("tr") == 1 + len(found)
-    assert found[0].code in text and "mcudeploy zoo build searched --code" in text
+    assert f"mcudeploy zoo build searched --code {code}" in text
+    assert "50.00" in text and f"{found[0].need.macs:,}" in text
     nothing = html.render(search_page((), board))
     assert "Nothing that fits was found" in nothing and 'class="verdict no"' in nothing
 
