@@ -21,6 +21,8 @@ from mcudeploy.operators.shapes import (
 )
 
 M4F = Target(CORES["cortex-m4f"])
+M3 = Target(CORES["cortex-m3"])
+M0PLUS = Target(CORES["cortex-m0plus"])
 Random = np.random.Generator
 
 

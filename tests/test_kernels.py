@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Our kernels compute TFLite's bytes, on the host under sanitizers and on a Cortex-M4F.
+"""Our kernels compute TFLite's bytes, on the host under sanitizers and on emulated cores.
 
 A program of many random layers is compiled at once, so each hypothesis example is a seed.
 """
@@ -7,7 +7,7 @@ A program of many random layers is compiled at once, so each hypothesis example 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from kernel_program import Case, run_on_host
 from tflite_builder import ModelBuilder
 
 from mcudeploy.frontend.reference import golden_unavailable, run_golden
-from mcudeploy.operators.base import Implementation
+from mcudeploy.operators.base import Implementation, Target
 from mcudeploy.operators.kernels.conv import conv_implementation
 from mcudeploy.operators.kernels.depthwise import depthwise_implementations
 from mcudeploy.operators.kernels.elementwise import (
@@ -58,51 +58,57 @@ one_program = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )  # fmt: skip
 Made = tuple[Implementation, cases.Layer]
+Make = Callable[[cases.Random, Target], Made | None]
 
 
-def convolution(random: cases.Random) -> Made | None:
+def convolution(random: cases.Random, target: Target = cases.M4F) -> Made | None:
     layer = cases.convolution(random)
     assert isinstance(layer.shape, ConvShape)
-    made = conv_implementation(
-        layer.shape, layer.quantization, layer.weights, layer.bias, cases.M4F
-    )
+    made = conv_implementation(layer.shape, layer.quantization, layer.weights, layer.bias, target)
     return None if made is None else (made, layer)
 
 
-def depthwise(random: cases.Random) -> Made | None:
+def depthwise(random: cases.Random, target: Target = cases.M4F) -> Made | None:
     layer = cases.convolution(random, depthwise=True)
     assert isinstance(layer.shape, ConvShape)
     made = depthwise_implementations(
-        layer.shape, layer.quantization, layer.weights, layer.bias, cases.M4F
+        layer.shape, layer.quantization, layer.weights, layer.bias, target
     )
     return (made[int(random.integers(len(made)))], layer) if made else None
 
 
-def dense(random: cases.Random) -> Made | None:
+def dense(random: cases.Random, target: Target = cases.M4F) -> Made | None:
     layer = cases.dense(random)
     assert isinstance(layer.shape, FullyConnectedShape)
     made = fully_connected_implementation(
-        layer.shape, layer.quantization, layer.weights, layer.bias, cases.M4F
+        layer.shape, layer.quantization, layer.weights, layer.bias, target
     )
     return None if made is None else (made, layer)
 
 
-def batch(make: Callable[[cases.Random], Made | None], seed: int) -> list[Made]:
+def batch(make: Make, seed: int, target: Target = cases.M4F) -> list[Made]:
     """LAYERS served layers; most that are drawn must be served."""
     random = np.random.default_rng(seed)
-    drawn = [make(random) for _ in range(LAYERS + 15)]
+    drawn = [make(random, target) for _ in range(LAYERS + 15)]
     served = [one for one in drawn if one is not None]
     assert len(served) >= LAYERS
     return served[:LAYERS]
 
 
-def check(program: list[Case], expected: list[np.ndarray], folder: Path) -> None:
-    """Every case gives its bytes on both machines."""
-    counted = CountedProgram(program, cases.M4F.core, folder)
+def check(
+    program: list[Case],
+    expected: list[np.ndarray],
+    folder: Path,
+    targets: Sequence[Target] = (cases.M4F,),
+) -> None:
+    """Every case gives its bytes on the host and on the cores."""
+    counted = [CountedProgram(program, target.core, folder) for target in targets]
     for index, (host, truth) in enumerate(zip(run_on_host(program, folder), expected, strict=True)):
         where = program[index].implementation.values
         np.testing.assert_array_equal(host, truth, err_msg=f"host {where}")
-        np.testing.assert_array_equal(counted.run(index).output, truth, err_msg=f"M4F {where}")
+        for target, core in zip(targets, counted, strict=True):
+            output = core.run(index).output
+            np.testing.assert_array_equal(output, truth, err_msg=f"{target.core.name} {where}")
 
 
 def overlapped(made: Implementation, layer: cases.Layer, beyond: int) -> Case:
@@ -114,35 +120,41 @@ def overlapped(made: Implementation, layer: cases.Layer, beyond: int) -> Case:
 
 
 FAMILIES = pytest.mark.parametrize("make", [convolution, depthwise, dense])
+WITH_DSP, WITHOUT = (cases.M4F,), (cases.M3, cases.M0PLUS)
+ON_CORES = pytest.mark.parametrize("targets", [WITH_DSP, WITHOUT], ids=["dsp", "plain"])
+"""Cores without DSP instructions have kernels of their own, the same for all."""
 
 
+@ON_CORES
 @FAMILIES
 @seeds
 @one_program
 def test_layers_of_any_shape_give_the_reference_bytes(
-    make: Callable[[cases.Random], Made | None], seed: int, tmp_path: Path
+    make: Make, targets: Sequence[Target], seed: int, tmp_path: Path
 ) -> None:
-    layers = batch(make, seed)
+    layers = batch(make, seed, targets[0])
     program = [Case(made, (layer.x,), layer.expected.size) for made, layer in layers]
-    check(program, [layer.expected for _, layer in layers], tmp_path)
+    check(program, [layer.expected for _, layer in layers], tmp_path, targets)
 
 
+@ON_CORES
 @FAMILIES
 @seeds
 @one_program
 def test_output_may_overlap_input_to_the_last_permitted_byte(
-    make: Callable[[cases.Random], Made | None], seed: int, tmp_path: Path
+    make: Make, targets: Sequence[Target], seed: int, tmp_path: Path
 ) -> None:
-    layers = batch(make, seed)
+    layers = batch(make, seed, targets[0])
     program = [overlapped(made, layer, 0) for made, layer in layers]
-    check(program, [layer.expected for _, layer in layers], tmp_path)
+    check(program, [layer.expected for _, layer in layers], tmp_path, targets)
 
 
+@ON_CORES
 @FAMILIES
 def test_one_byte_beyond_the_overlap_rule_breaks_some_layer(
-    make: Callable[[cases.Random], Made | None], tmp_path: Path
+    make: Make, targets: Sequence[Target], tmp_path: Path
 ) -> None:
-    layers = batch(make, 7)
+    layers = batch(make, 7, targets[0])
     outputs = run_on_host([overlapped(made, layer, 1) for made, layer in layers], tmp_path)
     wrong = [(out != layer.expected).any() for out, (_, layer) in zip(outputs, layers, strict=True)]
     assert any(wrong)
@@ -162,14 +174,15 @@ for (int32_t y = 0; y < {{ s.out_h }}; y++) {
 """
 
 
+@ON_CORES
 @pytest.mark.parametrize("make", [convolution, depthwise])
 @seeds
 @one_program
 def test_rows_one_by_one_from_a_rolling_buffer_give_the_same_bytes(
-    make: Callable[[cases.Random], Made | None], seed: int, tmp_path: Path
+    make: Make, targets: Sequence[Target], seed: int, tmp_path: Path
 ) -> None:
     program, expected = [], []
-    for made, layer in batch(make, seed):
+    for made, layer in batch(make, seed, targets[0]):
         if made.rows is None:
             continue
         rolling = cases.with_call(made, _ROW_BY_ROW)
@@ -179,7 +192,7 @@ def test_rows_one_by_one_from_a_rolling_buffer_give_the_same_bytes(
         values = {**made.values, "ring": ring, "function": made.kernel, "tail": scratch}
         program.append(Case(replace(rolling, values=values), (layer.x,), layer.expected.size))
         expected.append(layer.expected)
-    check(program, expected, tmp_path)
+    check(program, expected, tmp_path, targets)
 
 
 @seeds
@@ -251,9 +264,7 @@ def test_softmax_gives_the_golden_bytes_in_place_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [convolution, depthwise, dense])
-def test_predicted_instructions_are_within_a_tenth(
-    make: Callable[[cases.Random], Made | None], tmp_path: Path
-) -> None:
+def test_predicted_instructions_are_within_a_tenth(make: Make, tmp_path: Path) -> None:
     layers = batch(make, 11)
     program = [Case(made, (layer.x,), layer.expected.size) for made, layer in layers]
     counted = CountedProgram(program, cases.M4F.core, tmp_path)

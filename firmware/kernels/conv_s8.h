@@ -2,7 +2,7 @@
 #ifndef MCUD_CONV_S8_H
 #define MCUD_CONV_S8_H
 
-#include "mcud.h"
+#include "conv_layer.h"
 
 /*
  * A convolution. `packed` is written by mcudeploy/operators/kernels/conv.py: for each group and
@@ -13,22 +13,11 @@
  * A patch has `steps` pairs of taps (even, zero weights fill it): each run of adjacent taps, one
  * kernel row of k_w * in_c / groups bytes, gives its bytes in fours as the pairs (0, 2), (1, 3),
  * and the one to three bytes that are left as (0, 1), (2, padding).
- * `requantize_shift` is unused by pairs whose flag says exact. The activation range is applied
- * afterwards where `clamp` is set; else saturation to int8 does it.
  */
 typedef struct {
     const int32_t *packed;
-    int16_t in_h, in_w, in_c;
-    int16_t out_h, out_w, out_c;
-    int16_t k_h, k_w;
-    int16_t stride_h, stride_w;
-    int16_t dilation_h, dilation_w;
-    int16_t pad_top, pad_left;
-    int16_t groups;
-    int16_t steps;
-    int16_t in_zero_point, out_zero_point;
-    int16_t activation_min, activation_max;
-    int16_t clamp;
+    int32_t steps;
+    mcud_conv_layer_t layer;
 } mcud_conv_s8_t;
 
 /*

@@ -6,8 +6,9 @@
  * Feature maps are NHWC int8. A kernel over feature maps computes the output rows
  * [row_begin, row_end); it asks a map for the address of a row and never wraps by itself, so a map
  * may be a rolling buffer that keeps its last `ring` rows: row r lies at base + (r mod ring) *
- * row_bytes. A whole map has ring >= its height. Rows outside the map are padding and have no
- * address.
+ * row_bytes. A whole map has ring >= its height. Where rows lie apart, ring is -n, and base points
+ * to n addresses: row r lies at that of number r mod n. Rows outside the map are padding and have
+ * no address.
  *
  * Requantization is TFLite's double rounding (gemmlowp's fixed point): with a multiplier m in
  * [2^30, 2^31) and a right shift e,
@@ -38,6 +39,9 @@ typedef struct {
 static inline int8_t *mcud_row(const mcud_map *map, int32_t r)
 {
     if (r >= map->ring) {
+        if (map->ring < 0) {
+            return ((int8_t *const *)(const void *)map->base)[r % -map->ring];
+        }
         r %= map->ring;
     }
     return map->base + r * map->row_bytes;
@@ -153,6 +157,41 @@ static inline int32_t mcud_dot2(uint32_t a, uint32_t b, int32_t sum)
     return (int32_t)((uint32_t)sum + (uint32_t)low + (uint32_t)high);
 }
 
+#if defined(__ARM_ARCH_6M__)
+
+/* a * b in two words without a long multiplication: of halves, the middle ones added up. */
+typedef struct {
+    int32_t high;
+    int32_t middle; /* its upper half belongs to `high`, its lower one lies below */
+} mcud_product;
+
+static inline mcud_product mcud_multiply_halves(int32_t a, int32_t b)
+{
+    const int32_t a_low = a & 0xFFFF;
+    const int32_t b_low = b & 0xFFFF;
+    const int32_t a_high = a >> 16;
+    const int32_t b_high = b >> 16;
+    const uint32_t low = (uint32_t)a_low * (uint32_t)b_low;
+    const int32_t first = a_high * b_low + (int32_t)(low >> 16);
+    const mcud_product product = {a_high * b_high + (first >> 16),
+                                  a_low * b_high + (first & 0xFFFF)};
+    return product;
+}
+
+static inline int32_t mcud_high_mla(int32_t a, int32_t b, int32_t add)
+{
+    const mcud_product product = mcud_multiply_halves(a, b);
+    return add + product.high + (product.middle >> 16);
+}
+
+static inline int32_t mcud_high_mla_rounded(int32_t a, int32_t b, int32_t add)
+{
+    const mcud_product product = mcud_multiply_halves(a, b);
+    return add + product.high + (((product.middle >> 15) + 1) >> 1);
+}
+
+#else
+
 static inline int32_t mcud_high_mla(int32_t a, int32_t b, int32_t add)
 {
     return add + (int32_t)(((int64_t)a * b) >> 32);
@@ -163,9 +202,17 @@ static inline int32_t mcud_high_mla_rounded(int32_t a, int32_t b, int32_t add)
     return add + (int32_t)(((int64_t)a * b + ((int64_t)1 << 31)) >> 32);
 }
 
+#endif
+
 static inline int32_t mcud_saturate8(int32_t value)
 {
+#if defined(__ARM_FEATURE_SAT)
+    int32_t result;
+    __asm__("ssat %0, #8, %1" : "=r"(result) : "r"(value));
+    return result;
+#else
     return mcud_clamp(value, -128, 127);
+#endif
 }
 
 #endif

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CONV_2D by firmware/kernels/conv_s8.c: packing, scratch, overlap, cost.
+"""CONV_2D by firmware/kernels/conv_s8.c: packing, scratch, cost; without DSP `conv_plain.py`.
 
 The file's head explains the kernel; here its weights are laid out in the order that it reads, and
 its requantization constants are found. See `requantize.py` for these.
@@ -17,11 +17,18 @@ from mcudeploy.operators.base import (
     Constant,
     Implementation,
     OverlapRule,
-    RowForm,
     Target,
     as_constant,
     zeros_of_size,
 )
+from mcudeploy.operators.kernels.conv_geometry import (
+    LAYER,
+    MAPS,
+    conv_max_distance,
+    gathers_inside,
+    is_clamped,
+)
+from mcudeploy.operators.kernels.conv_plain import plain_conv_implementation
 from mcudeploy.operators.kernels.cost import conv_instructions
 from mcudeploy.operators.kernels.requantize import (
     ExactRequantization,
@@ -32,7 +39,7 @@ from mcudeploy.operators.kernels.requantize import (
     find_fast,
 )
 from mcudeploy.operators.shapes import ConvQuantization, ConvShape, Int8Array, Int32Array
-from mcudeploy.operators.windows import convolution_window
+from mcudeploy.operators.windows import convolution_rows
 
 _SHIFT_B = 5
 _SHIFT_A = _SHIFT_B + 8
@@ -41,28 +48,21 @@ _FLAG_SINGLE = 0x200
 _TILE = 3
 _NO_TAP = -1
 
-_CALL = """
-static const mcud_conv_s8_t params = {
-    .packed = {{ constants.packed }},
-    .in_h = {{ s.in_h }}, .in_w = {{ s.in_w }}, .in_c = {{ s.in_c }},
-    .out_h = {{ s.out_h }}, .out_w = {{ s.out_w }}, .out_c = {{ s.out_c }},
-    .k_h = {{ s.k_h }}, .k_w = {{ s.k_w }},
-    .stride_h = {{ s.stride_h }}, .stride_w = {{ s.stride_w }},
-    .dilation_h = {{ s.dilation_h }}, .dilation_w = {{ s.dilation_w }},
-    .pad_top = {{ s.pad_top }}, .pad_left = {{ s.pad_left }},
-    .groups = {{ s.groups }}, .steps = {{ steps }},
-    .in_zero_point = {{ q.input_zero_point }}, .out_zero_point = {{ q.output_zero_point }},
-    .activation_min = {{ q.activation_min }}, .activation_max = {{ q.activation_max }},
-    .clamp = {{ clamp }},
+_CALL = (
+    """
+{{ storage | default('static const') }} mcud_conv_s8_t params = {
+    .packed = {{ constants.packed }}, .steps = {{ steps }},
+"""
+    + LAYER
+    + """\
 };
-const mcud_map in = { {{ inputs[0] }}, {{ s.in_w * s.in_c }}, {{ in_ring | default(s.in_h) }} };
-const mcud_map out = {
-    {{ outputs[0] }}, {{ s.out_w * s.out_c }}, {{ out_ring | default(s.out_h) }}
-};
-
+"""
+    + MAPS
+    + """
 mcud_conv_s8(&params, in, out, {{ row_begin | default(0) }}, {{ row_end | default(s.out_h) }},
     {{ scratch }});
 """
+)
 
 
 @dataclass(frozen=True)
@@ -95,48 +95,7 @@ def conv_scratch_bytes(shape: ConvShape) -> int:
     """Scratch of mcud_conv_s8: a tile of patches, and a run where patches touch padding."""
     run = shape.k_w * shape.group_in_c
     steps = len(patch_taps(run, shape.k_h))
-    return 4 * _TILE * steps + (0 if _gathers_inside(shape) else -(-run // 4) * 4)
-
-
-def _gathers_inside(shape: ConvShape) -> bool:
-    """No patch needs assembling: none leaves the map, and kernel rows are contiguous."""
-    padded = shape.pad_top or shape.pad_left or shape.pad_bottom or shape.pad_right
-    return not padded and shape.groups == 1 and (shape.dilation_w == 1 or shape.k_w == 1)
-
-
-def _tile_ends(shape: ConvShape) -> npt.NDArray[np.int64]:
-    """One past the last pixel of each tile, whether called for the whole map or row by row."""
-    whole = np.arange(_TILE, shape.out_h * shape.out_w, _TILE)
-    row = np.append(np.arange(_TILE, shape.out_w, _TILE), shape.out_w)
-    rows = (np.arange(shape.out_h)[:, None] * shape.out_w + row).ravel()
-    return np.array(sorted({*whole.tolist(), *rows[:-1].tolist()}), np.int64)
-
-
-@lru_cache(maxsize=1024)
-def conv_max_distance(shape: ConvShape) -> int:
-    """The greatest safe output address - input address, all rows ascending.
-
-    A tile is written after its patches are read, so what is written up to the end of a tile must
-    lie below the first byte that any later tile reads. Groups are computed one after the other
-    within a row, each reading the row's input again.
-    """
-    row_bytes = shape.in_w * shape.in_c
-    y, x = np.mgrid[0 : shape.out_h, 0 : shape.out_w]
-    top = y * shape.stride_h - shape.pad_top
-    top = np.where(top < 0, top % shape.dilation_h, top)
-    left = x * shape.stride_w - shape.pad_left
-    left = np.where(left < 0, left % shape.dilation_w, left)
-    reads = (top * row_bytes + left * shape.in_c).ravel()
-    reads[((top >= shape.in_h) | (left >= shape.in_w)).ravel()] = shape.in_h * row_bytes
-    first_read_from = np.append(np.minimum.accumulate(reads[::-1])[::-1], shape.in_h * row_bytes)
-    if shape.groups == 1:
-        ends = _tile_ends(shape)
-        following = ends
-    else:
-        following = np.arange(shape.out_h) * shape.out_w
-        ends = following + shape.out_w
-    distances = first_read_from[following] - ends * shape.out_c
-    return min([shape.in_h * row_bytes, *map(int, distances)])
+    return 4 * _TILE * steps + (0 if gathers_inside(shape) else -(-run // 4) * 4)
 
 
 def _start(weights: npt.NDArray[np.int64], bias: int, quantization: ConvQuantization) -> int:
@@ -272,8 +231,10 @@ def conv_implementation(
     target: Target,
 ) -> Implementation | None:
     """CONV_2D with any groups, or None when this kernel cannot serve the layer on this core."""
-    if not target.core.dsp or target.core.mve:
+    if target.core.mve:
         return None
+    if not target.core.dsp:
+        return plain_conv_implementation(shape, quantization, weights, bias, target)
     taps = patch_taps(shape.k_w * shape.group_in_c, shape.k_h)
     packed: npt.NDArray[np.int32] | None
     if target.sizes_only:
@@ -290,14 +251,14 @@ def conv_implementation(
             "s": shape,
             "q": quantization,
             "steps": len(taps),
-            "clamp": int(quantization.activation_min > -128 or quantization.activation_max < 127),
+            "clamp": is_clamped(quantization),
         },
         constants=(Constant("packed", as_constant(packed, "int32"), "weights"),),
         scratch_bytes=scratch,
-        overlaps=(OverlapRule(input=0, max_distance=conv_max_distance(shape)),),
+        overlaps=(OverlapRule(input=0, max_distance=conv_max_distance(shape, _TILE)),),
         sources=("kernels/conv_s8.c",),
         headers=("conv_s8.h",),
         instructions=conv_instructions(shape, len(taps), _exact_pairs(packed, len(taps))),
         reason="three pixels by two channels in registers",
-        rows=RowForm(convolution_window(shape)),
+        rows=convolution_rows(shape),
     )

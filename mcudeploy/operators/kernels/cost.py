@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from mcudeploy.operators.kernels.conv_geometry import assembled_runs, inside_columns, is_run
 from mcudeploy.operators.shapes import ConvShape, FullyConnectedShape, PoolShape
 
 
@@ -19,7 +20,7 @@ def conv_instructions(shape: ConvShape, steps: int, exact_pairs: int) -> float:
     fours, rest = divmod(run, 4)
     pairs = shape.groups * -(-(shape.out_c // shape.groups) // 2)
     tiles, threes, ones, borders = _conv_tiles(shape)
-    rows = not _is_run(shape)
+    rows = not is_run(shape)
     per_pair = 49.5 + 17.5 * (steps // 2 - 1)
     three_runs = shape.groups * threes * shape.k_h
     one_runs = shape.groups * ones * shape.k_h
@@ -46,10 +47,10 @@ def _tap_by_tap(shape: ConvShape) -> float:
 def _conv_tiles(shape: ConvShape) -> tuple[int, int, int, int]:
     """Of one group: (tiles, those gathered by threes, pixels gathered alone, runs assembled)."""
     pixels = shape.out_h * shape.out_w
-    if _is_run(shape):
+    if is_run(shape):
         tiles = -(-pixels // 3)
         return tiles, tiles, 0, 0
-    first, end = _inside_columns(shape)
+    first, end = inside_columns(shape)
     tiles = threes = ones = borders = 0
     lines = [(0, pixels)] if shape.groups == 1 else [(y, shape.out_w) for y in range(shape.out_h)]
     for row, left in lines:
@@ -63,32 +64,9 @@ def _conv_tiles(shape: ConvShape) -> tuple[int, int, int, int]:
             else:
                 ones += filled
                 for pixel in range(at, at + filled):
-                    borders += _assembled_runs(shape, pixel, first, end)
+                    borders += assembled_runs(shape, pixel, first, end)
             at += filled
     return tiles, threes, ones, borders
-
-
-def _is_run(shape: ConvShape) -> bool:
-    """The kernel takes the whole map as one run of pixels."""
-    plain = (shape.k_h, shape.k_w, shape.stride_h, shape.stride_w, shape.groups) == (1,) * 5
-    return plain and shape.pad_top == shape.pad_left == 0
-
-
-def _inside_columns(shape: ConvShape) -> tuple[int, int]:
-    """Output columns [first, end) whose kernel rows are contiguous and inside the map."""
-    if shape.groups > 1 or (shape.dilation_w > 1 and shape.k_w > 1):
-        return 0, 0
-    reach = shape.in_w + shape.pad_left - shape.k_w + shape.stride_w
-    return -(-shape.pad_left // shape.stride_w), min(max(0, reach // shape.stride_w), shape.out_w)
-
-
-def _assembled_runs(shape: ConvShape, pixel: int, first: int, end: int) -> int:
-    y, x = divmod(pixel, shape.out_w)
-    if not first <= x < end:
-        return shape.k_h
-    top = y * shape.stride_h - shape.pad_top
-    rows = (top + ky * shape.dilation_h for ky in range(shape.k_h))
-    return sum(not 0 <= row < shape.in_h for row in rows)
 
 
 def depthwise_instructions(

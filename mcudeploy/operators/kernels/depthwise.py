@@ -7,8 +7,9 @@ scratch and let the output follow the input less closely, so several are offered
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -17,24 +18,22 @@ from mcudeploy.operators.base import (
     Constant,
     Implementation,
     OverlapRule,
-    RowForm,
     Target,
     as_constant,
 )
 from mcudeploy.operators.kernels.conv import conv_implementation
 from mcudeploy.operators.kernels.cost import depthwise_instructions, depthwise_pixels_instructions
-from mcudeploy.operators.kernels.requantize import (
-    channel_sum,
-    exact_constant,
-    find_exact,
-    find_fast,
+from mcudeploy.operators.kernels.depthwise_plain import (
+    STRIP_CALL,
+    depthwise_max_distance,
+    plain_depthwise,
+    plain_scratch_bytes,
 )
+from mcudeploy.operators.kernels.per_channel import exact_channels, pack_requantization
 from mcudeploy.operators.shapes import ConvQuantization, ConvShape, Int8Array, Int32Array
-from mcudeploy.operators.windows import convolution_window
+from mcudeploy.operators.windows import convolution_rows
 from mcudeploy.operators.work import depthwise_pixels_work
 
-_SHIFT = 2
-_FLAG_EXACT = 0x100
 _MOST_ROWS = 11
 """MCUD_DEPTHWISE_MOST_ROWS: kernel rows that the kernel by pixels keeps pointers to."""
 _CYCLES_BY_PLANES, _CYCLES_BY_PLANES_3X3, _CYCLES_BY_PIXELS = 1.33, 1.48, 1.29
@@ -42,37 +41,15 @@ _CYCLES_BY_PLANES, _CYCLES_BY_PLANES_3X3, _CYCLES_BY_PIXELS = 1.33, 1.48, 1.29
 _LARGEST_SCRATCH = 2048
 """Whole planes are gathered at once when they take no more than this many bytes."""
 
-_CALL = """
-static const mcud_depthwise_s8_t params = {
-    .weights = {{ constants.weights }}, .constants = {{ constants.requantization }},
-    .in_h = {{ s.in_h }}, .in_w = {{ s.in_w }}, .in_c = {{ s.in_c }},
-    .out_h = {{ s.out_h }}, .out_w = {{ s.out_w }}, .multiplier = {{ s.depth_multiplier }},
-    .k_h = {{ s.k_h }}, .k_w = {{ s.k_w }},
-    .stride_h = {{ s.stride_h }}, .stride_w = {{ s.stride_w }}, .dilation_h = {{ s.dilation_h }},
-    .pad_top = {{ s.pad_top }}, .pad_left = {{ s.pad_left }},
-    .strip_rows = {{ strip_rows }}, .plane_words = {{ plane_words }},
-    .in_zero_point = {{ q.input_zero_point }}, .out_zero_point = {{ q.output_zero_point }},
-    .activation_min = {{ q.activation_min }}, .activation_max = {{ q.activation_max }},
-    .clamp = {{ clamp }},
-};
-const mcud_map in = { {{ inputs[0] }}, {{ s.in_w * s.in_c }}, {{ in_ring | default(s.in_h) }} };
-const mcud_map out = {
-    {{ outputs[0] }}, {{ s.out_w * s.out_c }}, {{ out_ring | default(s.out_h) }}
-};
-
-mcud_depthwise_s8(&params, in, out, {{ row_begin | default(0) }}, {{ row_end | default(s.out_h) }},
-    {{ scratch }});
-"""
-
-
 _PIXELS_CALL = """
-static const mcud_depthwise_pixels_s8_t params = {
+{{ storage | default('static const') }} mcud_depthwise_pixels_s8_t params = {
     .weights = {{ constants.weights }}, .constants = {{ constants.requantization }},
-    .in_h = {{ s.in_h }}, .in_w = {{ s.in_w }}, .channels = {{ s.in_c }},
-    .out_h = {{ s.out_h }}, .out_w = {{ s.out_w }}, .k_h = {{ s.k_h }}, .k_w = {{ s.k_w }},
+    .in_h = {{ s.in_h }}, .in_w = {{ part_in_w | default(s.in_w) }}, .channels = {{ s.in_c }},
+    .out_h = {{ s.out_h }}, .out_w = {{ part_out_w | default(s.out_w) }},
+    .k_h = {{ s.k_h }}, .k_w = {{ s.k_w }},
     .stride_h = {{ s.stride_h }}, .stride_w = {{ s.stride_w }},
     .dilation_h = {{ s.dilation_h }}, .dilation_w = {{ s.dilation_w }},
-    .pad_top = {{ s.pad_top }}, .pad_left = {{ s.pad_left }},
+    .pad_top = {{ s.pad_top }}, .pad_left = {{ part_pad_left | default(s.pad_left) }},
     .in_zero_point = {{ q.input_zero_point }}, .out_zero_point = {{ q.output_zero_point }},
     .activation_min = {{ q.activation_min }}, .activation_max = {{ q.activation_max }},
     .clamp = {{ clamp }},
@@ -127,53 +104,6 @@ def depthwise_scratch_bytes(shape: ConvShape, strip_rows: int) -> int:
     return 4 * (2 * rows * plane_words(shape) + _tap_words(shape))
 
 
-@lru_cache(maxsize=1024)
-def depthwise_max_distance(shape: ConvShape, strip_rows: int) -> int:
-    """The greatest safe output address - input address, all rows ascending.
-
-    The channels of a strip are read and written in turn. So its output must end before the first
-    row that later strips read; and it may reach one pixel into the first row that it reads itself,
-    where a channel meets itself or one that was gathered before.
-    """
-    in_row, out_row = shape.in_w * shape.in_c, shape.out_w * shape.out_c
-    tops = np.arange(shape.out_h) * shape.stride_h - shape.pad_top
-    tops = np.where(tops < 0, tops % shape.dilation_h, tops) * in_row
-    distances = []
-    for first in range(0, shape.out_h, strip_rows):
-        end = min(first + strip_rows, shape.out_h)
-        distances.append(int(tops[first:].min()) + shape.in_c - end * out_row)
-        if end < shape.out_h:
-            distances.append(int(tops[end:].min()) - end * out_row)
-    return min(distances)
-
-
-def pack_requantization(
-    quantization: ConvQuantization, flat: npt.NDArray[np.int64], bias: Int32Array | None
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
-    """(weights, constants) per channel of `flat` (channels, taps); None when out of range.
-
-    Channels whose output never changes lose their weights: their bias may be out of any range.
-    """
-    kept = flat.copy()
-    constants = np.zeros((len(flat), 3), np.int64)
-    for channel, weights in enumerate(flat):
-        total = 0 if bias is None else int(bias[channel])
-        known = channel_sum(weights, total, quantization, channel)
-        start = total - quantization.input_zero_point * int(weights.sum())
-        fast = find_fast(known, shift=_SHIFT, keep_clear=_FLAG_EXACT)
-        exact = find_exact(known)
-        if known.constant_output is not None:
-            kept[channel] = 0
-            start, exact = exact_constant(known.constant_output - known.zero_point)
-        if fast is not None:
-            constants[channel] = start + fast.offset, fast.multiplier, fast.addend
-        elif exact is not None:
-            constants[channel] = start, exact.doubled, exact.exponent | _FLAG_EXACT
-        else:
-            return None
-    return kept, constants
-
-
 def depthwise_implementations(
     shape: ConvShape,
     quantization: ConvQuantization,
@@ -207,9 +137,12 @@ def depthwise_implementations(
     by_plane = _parts(kept, constants)
     made: list[Implementation] = []
     from_below: list[Implementation] = []
-    strips = (1,) if single_rows else _strips(shape)
+    scratch = depthwise_scratch_bytes if target.core.dsp else plain_scratch_bytes
+    strips = (1,) if single_rows else _strips(shape, scratch)
     if shape.dilation_w == 1 and target.core.dsp:
         made = [_with_strip(shape, quantization, by_plane, rows) for rows in strips]
+    elif shape.dilation_w == 1:
+        made = [plain_depthwise(shape, quantization, by_plane, rows) for rows in strips]
     if shape.depth_multiplier == 1 and shape.in_c >= 4 and shape.k_h <= _MOST_ROWS:
         centred = constants.copy()
         centred[:, 0] += quantization.input_zero_point * kept.sum(axis=1)
@@ -278,11 +211,11 @@ def _by_pixels(
         overlaps=(OverlapRule(input=0, max_distance=pixels_max_distance(shape)),),
         sources=("kernels/depthwise_pixels_s8.c",),
         headers=("depthwise_pixels_s8.h",),
-        instructions=depthwise_pixels_instructions(shape, _exact_channels(constants[1]))
+        instructions=depthwise_pixels_instructions(shape, exact_channels(constants[1].data))
         if target.core.dsp
         else None,
-        work=depthwise_pixels_work(shape, _exact_channels(constants[1])),
-        rows=RowForm(convolution_window(shape)),
+        work=depthwise_pixels_work(shape, exact_channels(constants[1].data)),
+        rows=convolution_rows(shape),
         reason="pixel by pixel, without scratch",
     )
 
@@ -309,13 +242,9 @@ def _bottom_up(shape: ConvShape, one: Implementation) -> Implementation:
     )
 
 
-def _exact_channels(requantization: Constant) -> int:
-    return int(np.count_nonzero(requantization.data[:, 2] & _FLAG_EXACT))
-
-
-def _strips(shape: ConvShape) -> tuple[int, ...]:
+def _strips(shape: ConvShape, scratch: Callable[[ConvShape, int], int]) -> tuple[int, ...]:
     rows = shape.out_h
-    while rows > 1 and depthwise_scratch_bytes(shape, rows) > _LARGEST_SCRATCH:
+    while rows > 1 and scratch(shape, rows) > _LARGEST_SCRATCH:
         rows = -(-rows // 2)
     return tuple(dict.fromkeys((rows, min(rows, 4), min(rows, 2), 1)))
 
@@ -327,10 +256,12 @@ def _with_strip(
     strip_rows: int,
 ) -> Implementation:
     clamp = quantization.activation_min > -128 or quantization.activation_max < 127
-    return Implementation(
+    rows = convolution_rows(shape)
+    one = Implementation(
         kernel="mcud_depthwise_s8",
-        snippet=_CALL,
+        snippet=STRIP_CALL,
         values={
+            "kernel": "mcud_depthwise_s8",
             "s": shape,
             "q": quantization,
             "strip_rows": strip_rows,
@@ -346,9 +277,23 @@ def _with_strip(
             shape,
             strip_rows,
             plane_words(shape),
-            _exact_channels(constants[1]),
+            exact_channels(constants[1].data),
             assembly=_is_3x3(shape),
         ),
         reason=f"planes of int16, {strip_rows} rows at a time",
-        rows=RowForm(convolution_window(shape)),
+        rows=rows,
+    )
+    if strip_rows == 1:
+        rows = replace(rows, narrowed=partial(_narrowed, one, shape))
+        one = replace(one, rows=rows)
+    return one
+
+
+def _narrowed(one: Implementation, shape: ConvShape, columns: int) -> Implementation:
+    """For parts of rows with at most so many output columns: its planes are no wider."""
+    part = replace(shape, out_w=columns)
+    return replace(
+        one,
+        values={**one.values, "plane_words": plane_words(part)},
+        scratch_bytes=depthwise_scratch_bytes(part, 1),
     )

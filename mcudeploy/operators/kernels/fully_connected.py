@@ -15,6 +15,11 @@ from mcudeploy.operators.base import (
     zeros_of_size,
 )
 from mcudeploy.operators.kernels.cost import fully_connected_instructions
+from mcudeploy.operators.kernels.fully_connected_plain import (
+    PLAIN_CALL,
+    interleave_channels,
+    plain_fully_connected_work,
+)
 from mcudeploy.operators.kernels.requantize import channel_sum, exact_constant, find_exact
 from mcudeploy.operators.shapes import (
     ConvQuantization,
@@ -44,31 +49,29 @@ def fully_connected_implementation(
     target: Target,
 ) -> Implementation | None:
     """FULLY_CONNECTED, weights (out_c, in_c); None when this kernel cannot serve the layer."""
-    if not target.core.dsp or target.core.mve or quantization.weights_zero_point:
+    if target.core.mve or quantization.weights_zero_point:
         return None
-    made = _unpacked if target.sizes_only else _packed
-    found = made(shape, quantization, weights, bias)
+    found = _parts(shape, quantization, weights, bias, target)
     if found is None:
         return None
-    packed, table = found
-    per_channel = len(table) > 1
+    constants, per_channel = found
+    dsp = target.core.dsp
+    kernel = "fully_connected_s8" if dsp else "fully_connected_plain_s8"
     return Implementation(
-        kernel="mcud_fully_connected_s8",
-        snippet=_CALL,
+        kernel=f"mcud_{kernel}",
+        snippet=_CALL if dsp else PLAIN_CALL,
         values={
             "s": shape,
             "q": quantization,
             "per_channel": int(per_channel),
             "clamp": int(quantization.activation_min > -128 or quantization.activation_max < 127),
         },
-        constants=(
-            Constant("packed", as_constant(packed, "int32"), "weights"),
-            Constant("requantization", as_constant(table, "int32"), "tables"),
-        ),
+        constants=constants,
         overlaps=(OverlapRule(input=0, max_distance=fully_connected_max_distance(shape)),),
-        sources=("kernels/fully_connected_s8.c",),
-        headers=("fully_connected_s8.h",),
-        instructions=fully_connected_instructions(shape),
+        sources=(f"kernels/{kernel}.c",),
+        headers=(f"{kernel}.h",),
+        instructions=fully_connected_instructions(shape) if dsp else None,
+        work={} if dsp else plain_fully_connected_work(shape),
         reason="four channels share each input",
     )
 
@@ -89,38 +92,56 @@ def fully_connected_max_distance(shape: FullyConnectedShape) -> int:
     return min(distances)
 
 
-_Parts = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
+_Parts = tuple[tuple[Constant, ...], bool]
 
 
-def _packed(
+def _parts(
     shape: FullyConnectedShape,
     quantization: ConvQuantization,
     weights: Int8Array,
     bias: Int32Array | None,
+    target: Target,
 ) -> _Parts | None:
-    """The words of the weights, and the constants: a row for all channels or one for each."""
+    """The kernel's constants, and whether each channel has a requantization of its own."""
+    if target.sizes_only:
+        return _unpacked(shape, quantization, target)
     found = _requantizations(shape, quantization, weights.astype(np.int64), bias)
     if found is None:
         return None
     kept, starts, constants = found
-    packed = pack_fully_connected(kept, starts)
-    if packed is None:
-        return None
     table = constants if len(set(constants)) > 1 else constants[:1]
-    return packed, np.array(table, np.int64).astype(np.int32)
+    if not target.core.dsp:
+        return _plain(interleave_channels(kept), starts, table)
+    packed = pack_fully_connected(kept, starts)
+    return None if packed is None else _packed(packed, table)
 
 
-def _unpacked(
-    shape: FullyConnectedShape,
-    quantization: ConvQuantization,
-    weights: Int8Array,
-    bias: Int32Array | None,
-) -> _Parts:
-    """As many bytes as `_packed` gives."""
-    words = -(-shape.out_c // 2) * (2 + 2 * -(-shape.in_c // 4))
+def _packed(packed: npt.ArrayLike, table: npt.ArrayLike) -> _Parts:
+    requantization = as_constant(np.asarray(table, np.int64).astype(np.int32), "int32")
+    return (
+        Constant("packed", as_constant(packed, "int32"), "weights"),
+        Constant("requantization", requantization, "tables"),
+    ), len(requantization) > 1
+
+
+def _plain(weights: npt.ArrayLike, starts: npt.ArrayLike, table: npt.ArrayLike) -> _Parts:
+    requantization = as_constant(np.asarray(table, np.int64).astype(np.int32), "int32")
+    return (
+        Constant("weights", as_constant(weights, "int8"), "weights"),
+        Constant("starts", as_constant(starts, "int32"), "biases"),
+        Constant("requantization", requantization, "tables"),
+    ), len(requantization) > 1
+
+
+def _unpacked(shape: FullyConnectedShape, quantization: ConvQuantization, target: Target) -> _Parts:
+    """Constants of as many bytes."""
     per_channel = len(set(zip(quantization.multipliers, quantization.shifts, strict=True))) > 1
-    rows = shape.out_c if per_channel else 1
-    return zeros_of_size(words, "int32"), zeros_of_size((rows, 2), "int32")
+    table = zeros_of_size((shape.out_c if per_channel else 1, 2), "int32")
+    if not target.core.dsp:
+        weights = zeros_of_size(shape.in_c * shape.out_c, "int8")
+        return _plain(weights, zeros_of_size(shape.out_c, "int32"), table)
+    words = -(-shape.out_c // 2) * (2 + 2 * -(-shape.in_c // 4))
+    return _packed(zeros_of_size(words, "int32"), table)
 
 
 def _requantizations(
