@@ -3,6 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -145,6 +150,35 @@ def test_the_process_is_gone_afterwards(elf: Path, board: Board) -> None:
         child = session._finish.__self__._child  # type: ignore[union-attr]
         assert child.alive
     assert not child.alive
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv of util-linux is not there")
+def test_the_process_ends_when_we_are_killed(elf: Path, board: Board) -> None:
+    source = (
+        "import pathlib, sys, time\n"
+        "from mcudeploy.board import find_board\n"
+        "from mcudeploy.emulator.qemu import QemuEmulator\n"
+        "session = QemuEmulator().start(pathlib.Path(sys.argv[1]), find_board(sys.argv[2]))\n"
+        "print(session._finish.__self__._child._process.pid, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    ours = subprocess.Popen(
+        [sys.executable, "-c", source, str(elf), board.name], stdout=subprocess.PIPE, text=True
+    )
+    assert ours.stdout is not None
+    emulator = Path("/proc") / ours.stdout.readline().strip()
+    assert "qemu" in (emulator / "cmdline").read_text()
+    ours.kill()
+    ours.wait()
+    ours.stdout.close()
+    deadline = time.monotonic() + 60
+    while emulator.exists() and time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            if " Z " in (emulator / "stat").read_text():
+                break  # ended; whoever inherits it has not looked yet
+        time.sleep(0.05)
+    else:
+        assert not emulator.exists()
 
 
 def test_an_emulator_that_dies_is_an_error(elf: Path, board: Board) -> None:
