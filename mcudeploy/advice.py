@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from mcudeploy.deployment import Deployment, Options, plan_graph
 from mcudeploy.errors import McudeployError
 from mcudeploy.graph.resolution import at_resolution
+from mcudeploy.memory.plan import Plan
 
 _RESOLUTIONS = (0.75, 0.5)
 
 
 @dataclass(frozen=True)
 class Remedy:
-    """One way to make it fit. Bytes are of activations and scratch over all regions.
+    """One way to make it fit. Bytes are of activations and scratch over all internal regions.
 
     `cost` says what is paid for it; `instructions` is the prediction for one inference with it
     (None: not known).
@@ -62,9 +63,16 @@ def _tried(deployment: Deployment, options: Options, action: str, cost: str) -> 
     except McudeployError:
         return
     now = deployment.plan.certificate.peak_bytes
-    peak = other.plan.certificate.peak_bytes
+    peak = _internal_bytes(other.plan)
     if peak < now or other.report.fits:
         yield Remedy(action, peak, now - peak, cost, other.report.instructions, other.report.fits)
+
+
+def _internal_bytes(plan: Plan) -> int:
+    """The peak without what lies in external memory."""
+    internal = {region.name for region in plan.board.regions("ram")}
+    outside = sum(size for name, size in plan.arenas.items() if name not in internal)
+    return max(plan.certificate.peak_bytes - outside, 0)
 
 
 def _smaller_inputs(deployment: Deployment) -> Iterator[Remedy]:

@@ -3,11 +3,14 @@
 
 If the packing fits the first region, it goes there. If not, the regions are laid on one line of
 addresses, the first at the bottom, with holes between them that no buffer may touch and that are
-too long to reach across: any packing within that line is a placement. Internal regions are tried
-before external ones are added.
+too long to reach across: any packing within that line is a placement, and if the exact search shows
+that there is none, no choice of regions would do. Internal regions are tried before external ones
+are added.
 
 If that fails too, the first region goes to the top of the line, without an end, and the least
-height is sought: then the others take what they can, and the first is over by what is missing.
+height is sought: then the others take what they can, and the first is over by what is missing. What
+is proven of that (no placement exists; the first region needs so much at least) stands in the
+method that is returned, and holds for the given kernels and order.
 """
 
 from __future__ import annotations
@@ -20,6 +23,9 @@ from mcudeploy.memory.geometry import align_up
 from mcudeploy.memory.packing import Effort, pack
 from mcudeploy.memory.plan import Placement
 from mcudeploy.memory.problem import Packing, Problem
+
+_CONFLICTS = 10
+"""Times the usual effort of the exact search: whether a network fits at all depends on it."""
 
 
 @dataclass(frozen=True)
@@ -66,17 +72,33 @@ def place_in_regions(
     everything = board.regions("ram", external=True)
     if use_external and len(everything) > len(internal):
         sets.append(everything)
+    harder = replace(effort, conflicts=_CONFLICTS * effort.conflicts)
+    refuted = True
     for regions in sets:
+        # Regions end to end are one region: what is proven of one holds for their sum.
+        refuted = packing.lower_bound > sum(room[r.name] for r in regions)
+        if refuted:
+            continue
         line = _line(problem, [(r.name, room[r.name]) for r in regions], alignment)
-        lined = pack(replace(problem, holes=line.holes, capacity=line.capacity), effort)
+        lined = pack(replace(problem, holes=line.holes, capacity=line.capacity), harder)
         if line.capacity is not None and lined.height <= line.capacity:
             return line.placements(problem, lined), f"{lined.method}, over {len(regions)} regions"
+        refuted = line.capacity is not None and lined.lower_bound > line.capacity
     others: list[tuple[str, int | None]] = [
         (r.name, room[r.name]) for r in (sets[-1] if sets else internal) if r.name != first
     ]
     line = _line(problem, [*others, (first, None)], alignment)
     lined = pack(replace(problem, holes=line.holes), effort)
-    return line.placements(problem, lined), f"{lined.method}, does not fit"
+    start = line.regions[-1][1]
+    if lined.height - start <= room[first]:
+        return line.placements(problem, lined), f"{lined.method}, over {1 + len(others)} regions"
+    least = max(lined.lower_bound - start, packing.lower_bound - sum(room[n] for n, _ in others))
+    if lined.height - start <= least:
+        proof = "proven least"
+    else:
+        proof = "no placement exists" if refuted else "no placement was found"
+        proof += f", {first} needs {max(least, 0):,} bytes or more"
+    return line.placements(problem, lined), f"{lined.method}, does not fit, {proof}"
 
 
 def _line(problem: Problem, regions: Sequence[tuple[str, int | None]], alignment: int) -> _Line:
