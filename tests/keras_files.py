@@ -8,6 +8,7 @@ models, the float outputs for the inputs in it.
 from __future__ import annotations
 
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,11 @@ def _bad(folder: Path) -> None:
     _functional(keras, (4,), doubled).save(folder / "lambda.h5")
     _functional(keras, (4,), doubled).save(folder / "lambda.keras")
     _functional(keras, (None, None, 3), keras.layers.Conv2D(2, 3)).save(folder / "open.keras")
+    pooled = _functional(keras, (8, 8, 3), keras.layers.GlobalAveragePooling2D(),
+                         keras.layers.Dense(2))  # fmt: skip
+    pooled.save(folder / "pooled.keras")
+    _declare(folder, "units.keras", '"units": 2', '"units": 1000000000')
+    _declare(folder, "wide.keras", "[null, 8, 8, 3]", "[null, 1000000, 1000000, 3]")
     dense = _functional(keras, (4,), keras.layers.Dense(2, name="diverged"))
     dense.save_weights(folder / "alone.weights.h5")
     dense.layers[-1].set_weights([np.full((4, 2), np.nan), np.zeros(2)])
@@ -99,6 +105,18 @@ def _bad(folder: Path) -> None:
     _depthwise(keras).save(folder / "linked.h5")
     with h5py.File(folder / "linked.h5", "r+") as file:
         file["elsewhere"] = h5py.ExternalLink("/etc/passwd", "/")
+
+
+def _declare(folder: Path, name: str, old: str, new: str) -> None:
+    """pooled.keras, with something else in its configuration than its weights have."""
+    with zipfile.ZipFile(folder / "pooled.keras") as archive:
+        files = {member: archive.read(member) for member in archive.namelist()}
+    text = files["config.json"].decode()
+    assert old in text
+    files["config.json"] = text.replace(old, new).encode()
+    with zipfile.ZipFile(folder / name, "w") as archive:
+        for member, content in files.items():
+            archive.writestr(member, content)
 
 
 class _Writer(tf.Module):  # type: ignore[misc]

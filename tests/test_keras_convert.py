@@ -131,6 +131,8 @@ _REFUSALS: list[tuple[str, type[McudeployError], str, str]] = [
     ("open.keras", InputError, "shape is open", "input"),
     ("nan.keras", InputError, "NaN", "diverged"),
     ("loop_saved", UnsupportedModelError, "loop", "lstm"),
+    ("units.keras", McudeployError, "OOM when allocating", "units"),
+    ("wide.keras", InputError, "more memory than a file of its size", "wide"),
     ("writer_saved", UnsupportedModelError, "WriteFile", "writer"),
 ]
 

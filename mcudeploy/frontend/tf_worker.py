@@ -23,12 +23,17 @@ from mcudeploy.frontend import calibration
 from mcudeploy.frontend.calibration import CalibrationRecord, ModelInput, Samples
 from mcudeploy.frontend.tf_worker_protocol import Reporter
 
+_LEAST_MEMORY = 8 << 30
+_MEMORY_PER_BYTE = 32
+"""Bytes of memory for each byte of the model and of the calibration data, beside the least."""
+
 
 def main(folder: Path) -> None:
     """Do the task that `folder` holds."""
     report = Reporter(_private_output())
     _end_with_parent(folder)
     request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
+    _limit_memory(request)
     try:
         values = _TASKS[request["task"]](request, folder, report)
     except McudeployError as error:
@@ -37,6 +42,13 @@ def main(folder: Path) -> None:
     except ImportError as error:
         problem = ToolError(
             f"TensorFlow cannot be imported: {error}", mend="pip install tensorflow tf-keras"
+        )
+        values = _failure(problem, traceback.format_exc())
+    except MemoryError as error:
+        problem = InputError(
+            f"the model takes more memory than a file of its size may: {error}",
+            where=request["name"],
+            mend="is it whole? Its layers declare weights or inputs that it does not hold",
         )
         values = _failure(problem, traceback.format_exc())
     except Exception as error:
@@ -50,6 +62,29 @@ def main(folder: Path) -> None:
     (folder / "result.json").write_text(json.dumps(values), encoding="utf-8")
     sys.stderr.flush()
     os._exit(0)  # TensorFlow's own tear-down takes a second and may crash; nothing is left to do
+
+
+def _limit_memory(request: dict[str, Any]) -> None:
+    """A file may declare weights or inputs of any size; what it holds bounds what they may take.
+
+    An allocation beyond that fails, and the error says so, instead of the machine going down.
+    """
+    if sys.platform == "win32":
+        return  # it has no such limit
+    import resource
+
+    given = sum(_bytes_of(request[key]) for key in ("model", "calibration") if request[key])
+    limit = _LEAST_MEMORY + _MEMORY_PER_BYTE * given
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if hard == resource.RLIM_INFINITY or limit < hard:
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+
+
+def _bytes_of(name: str) -> int:
+    path = Path(name)
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return path.stat().st_size if path.is_file() else 0
 
 
 def _private_output() -> int:
