@@ -14,24 +14,31 @@ from test_cli import dense_model
 import mcudeploy
 from mcudeploy.board import find_board
 from mcudeploy.codegen.manifest import read_manifest
+from mcudeploy.emulator import serial_port
 from mcudeploy.emulator.serial_port import connect
 from mcudeploy.emulator.unicorn import Machine
 from mcudeploy.errors import LinkError
 from mcudeploy.testing import built_firmware
 from mcudeploy.toolchain.elf import read_elf
 
+ANSWER_SECONDS = 0.1
+"""How long the host waits before it asks again; a late answer comes after that."""
+
 
 class PtyBoard:
-    """The firmware on Unicorn, its UART on a pseudo-terminal; a share of the bytes is spoiled."""
+    """The firmware on Unicorn, its UART on a pseudo-terminal.
 
-    def __init__(self, project, spoil=0.0, drop=0.0, seed=0):
+    A share of the bytes is spoiled or dropped, a share of the answers cut or held back.
+    """
+
+    def __init__(self, project, spoil=0.0, drop=0.0, cut=0.0, late=0.0, seed=0):
         self._machine = Machine(read_elf(built_firmware(project)), find_board("stm32f469"))
         self._ours, theirs = os.openpty()
         tty.setraw(theirs)
         self.port = os.ttyname(theirs)
         self._theirs = theirs
         self._random = random.Random(seed)
-        self._spoil, self._drop = spoil, drop
+        self._spoil, self._drop, self._cut, self._late = spoil, drop, cut, late
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
@@ -51,6 +58,10 @@ class PtyBoard:
                 if ready:
                     self._machine.write(self._noisy(os.read(self._ours, 4096)))
                 answer = self._noisy(self._machine.read(0))
+                if answer and self._random.random() < self._cut:
+                    answer = answer[: self._random.randrange(len(answer))]
+                if answer and self._random.random() < self._late:
+                    self._end.wait(2.5 * ANSWER_SECONDS)
                 while answer:
                     answer = answer[os.write(self._ours, answer) :]
 
@@ -86,8 +97,13 @@ def test_a_board_at_a_port_is_validated_like_an_emulator(project):
     assert tested.passed and verdict.inferences == 23 and verdict.distinct_outputs > 10
 
 
-@pytest.mark.parametrize("fault", [{"spoil": 0.01}, {"drop": 0.005}], ids=["spoiled", "lost"])
-def test_no_inference_is_wrong_or_lost_on_a_bad_line(project, fault):
+@pytest.mark.parametrize(
+    "fault",
+    [{"spoil": 0.01}, {"drop": 0.005}, {"cut": 0.02}, {"late": 0.02}],
+    ids=["spoiled", "lost", "truncated", "delayed"],
+)
+def test_no_inference_is_wrong_or_lost_on_a_bad_line(project, fault, monkeypatch):
+    monkeypatch.setattr(serial_port, "_ANSWER_SECONDS", ANSWER_SECONDS)
     with PtyBoard(project, **fault) as board:
         tested = mcudeploy.validate(project, port=board.port, random=30)
     assert tested.passed and tested.verdicts[0].inferences == 33
