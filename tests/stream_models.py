@@ -24,7 +24,7 @@ class _Network:
         self.draw = draw
         self.random = np.random.default_rng(draw(st.integers(0, 2**31)))
         self.b = ModelBuilder()
-        shape = (draw(st.integers(4, 23)), draw(st.integers(2, 9)), draw(st.integers(1, 8)))
+        shape = (draw(st.integers(4, 23)), draw(st.integers(2, 20)), draw(st.integers(1, 8)))
         self.zero_point = draw(st.integers(-20, 20))
         self.x: Map = (self.b.input((1, *shape), scale=_JOINT, zero_point=self.zero_point), shape)
 

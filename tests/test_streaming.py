@@ -40,13 +40,14 @@ def base_plan(graph: Graph) -> tuple[Plan, list, list]:
     return base, candidates(base.graph, target), row_candidates(base.graph, target)
 
 
-def streamed(model: bytes, cut: tuple[float, float], *, fed: bool) -> Plan | None:
-    """The plan that streams a part of a network, or all that can be where `fed`."""
+def streamed(model: bytes, cut: tuple[float, float], how: tuple[bool, bool]) -> Plan | None:
+    """The plan that streams a part of a network; `how`: fed by rows (from its start), strips."""
+    fed, strips = how
     base, choices, forms = base_plan(read_tflite(model, "network"))
     count = len(base.graph.operators)
     first = 0 if fed else int(cut[0] * count)
     end = first + max(1, round(cut[1] * (count - first)))
-    return plan_with_segments(base, choices, forms, [(first, end)], fed=fed)
+    return plan_with_segments(base, choices, forms, [(first, end)], fed=fed, strips=strips)
 
 
 def compare(model: bytes, plan: Plan, folder: Path, inferences: int = 2) -> None:
@@ -65,8 +66,8 @@ def compare(model: bytes, plan: Plan, folder: Path, inferences: int = 2) -> None
             assert [np.ascontiguousarray(o).tobytes() for o in wanted.outputs] == list(run.outputs)
 
 
-def check_random(model: bytes, cut: tuple[float, float], fed: bool) -> None:
-    plan = streamed(model, cut, fed=fed)
+def check_random(model: bytes, cut: tuple[float, float], how: tuple[bool, bool]) -> None:
+    plan = streamed(model, cut, how)
     if plan is None:  # the part has an inner map that leaves it in a way that rows cannot
         return
     assert check_plan(plan) == ()
@@ -75,23 +76,24 @@ def check_random(model: bytes, cut: tuple[float, float], fed: bool) -> None:
 
 
 fractions = st.tuples(st.floats(0, 0.6), st.floats(0.3, 1))
+manners = st.tuples(st.booleans(), st.booleans())
 
 
 @golden_only
 @settings(
     max_examples=25, deadline=None, derandomize=True, suppress_health_check=QUIET, phases=ONCE
 )
-@given(networks(), fractions, st.booleans())
-def test_any_part_of_a_network_gives_the_reference_bytes_row_by_row(model, cut, fed):
-    check_random(model, cut, fed)
+@given(networks(), fractions, manners)
+def test_any_part_of_a_network_gives_the_reference_bytes_row_by_row(model, cut, how):
+    check_random(model, cut, how)
 
 
 @golden_only
 @pytest.mark.slow(reason="300 networks are compiled")
 @settings(max_examples=300, deadline=None, suppress_health_check=QUIET, phases=ONCE)
-@given(networks(), fractions, st.booleans())
-def test_any_part_of_300_networks_gives_the_reference_bytes(model, cut, fed):
-    check_random(model, cut, fed)
+@given(networks(), fractions, manners)
+def test_any_part_of_300_networks_gives_the_reference_bytes(model, cut, how):
+    check_random(model, cut, how)
 
 
 def moved(plan: Plan, tensor: int, distance: int) -> Plan:
@@ -101,9 +103,9 @@ def moved(plan: Plan, tensor: int, distance: int) -> Plan:
 
 
 @settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=QUIET)
-@given(networks(), fractions, st.booleans(), st.data())
-def test_the_checker_finds_a_ring_that_is_a_row_too_short(model, cut, fed, data):
-    plan = streamed(model, cut, fed=fed)
+@given(networks(), fractions, manners, st.data())
+def test_the_checker_finds_a_ring_that_is_a_row_too_short(model, cut, how, data):
+    plan = streamed(model, cut, how)
     if plan is None or not plan.streams[0].rings:
         return
     stream = plan.streams[0]

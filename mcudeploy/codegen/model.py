@@ -22,7 +22,14 @@ from mcudeploy.codegen.c_source import (
     identifier,
     string_literal,
 )
-from mcudeploy.codegen.streams import Address, Pointer, row_values, segment_context, uses_row
+from mcudeploy.codegen.streams import (
+    Address,
+    Pointer,
+    part_signature,
+    row_values,
+    segment_context,
+    uses_row,
+)
 from mcudeploy.graph.ir import NO_TENSOR, Graph, Operator, Tensor
 from mcudeploy.memory.plan import Placement, Plan
 from mcudeploy.operators.base import Implementation
@@ -236,6 +243,7 @@ def _step(source: ModelSource, position: int, names: dict[str, str]) -> dict[str
         "comment": _comment(graph, operator, implementation),
         "body": body,
         "streamed": stream is not None,
+        "part": part_signature(stream, position) if stream is not None else None,
         "starts": stream is not None and stream.segment.first == position,
         "fed": stream is not None and stream.segment.fed,
         "outputs": [

@@ -355,7 +355,7 @@ def _live_bytes(plan: Plan) -> tuple[int, ...]:
     for stream in plan.streams:
         inside = range(stream.segment.first, stream.segment.end)
         together = [place for step in inside for place in in_use[step]]
-        together += [*stream.state.values(), stream.counters]
+        together += [*stream.state.values(), *stream.strips.values(), stream.counters]
         for step in inside:
             in_use[step] = together
     return tuple(_union_bytes([*places, *plan.state.values()]) for places in in_use)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mcudeploy.board import Board
 from mcudeploy.graph.ir import Graph
@@ -62,13 +62,15 @@ class Stream:
     """A segment that runs row by row, with what it keeps.
 
     `rings` says for each inner map how many rows its place holds; maps that an operator changes in
-    place have the same place. `state` goes by position of the accumulating operator.
+    place have the same place. `state` goes by position of the accumulating operator, `strips` by
+    that of the reader in a pair.
     """
 
     segment: Segment
     rings: Mapping[int, int]
     state: Mapping[int, Placement]
     counters: Placement
+    strips: Mapping[int, Placement] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

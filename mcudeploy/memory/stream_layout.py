@@ -15,15 +15,19 @@ from dataclasses import dataclass, replace
 from mcudeploy.graph.ir import Graph
 from mcudeploy.memory.lifetimes import Layout, lifespans, make_layout
 from mcudeploy.memory.problem import Allowance, Buffer, Problem
-from mcudeploy.memory.streaming import COUNTER_BYTES, Streaming, row_bytes
+from mcudeploy.memory.stream_watch import Streaming
+from mcudeploy.memory.streaming import COUNTER_BYTES, row_bytes
 from mcudeploy.operators.base import Implementation
 
 
 @dataclass(frozen=True, eq=False)
 class StreamedLayout(Layout):
-    """`state` goes by position of an accumulating operator, `counters` by a segment's first."""
+    """`state` goes by position of an accumulating operator, `strips` by that of a pair's reader,
+    `counters` by a segment's first.
+    """
 
     state: Mapping[int, int]
+    strips: Mapping[int, int]
     counters: Mapping[int, int]
 
 
@@ -54,10 +58,12 @@ class _Growth:
     def __init__(self, graph: Graph, layout: Layout, alignment: int) -> None:
         self.graph, self.layout, self.alignment = graph, layout, alignment
         self.spans = lifespans(graph)
+        self.scratch = layout.scratch
         self.buffers = list(layout.problem.buffers)
         self.allowances = list(layout.problem.allowances)
         self.gone: dict[int, int] = {}
         self.state: dict[int, int] = {}
+        self.strips: dict[int, int] = {}
         self.counters: dict[int, int] = {}
 
     def add(
@@ -80,10 +86,20 @@ class _Growth:
             self._reach(tensors[output], *streaming.spans[output])
         for index in self._read(streaming):
             self._reach(tensors[index], segment.first, segment.end)
+        for producer, reader, _ in segment.pairs:
+            self._share_scratch(producer.operator, reader.operator)
         for stage in segment.stages:
             position = stage.operator
-            if position in self.layout.scratch:
-                named[position, "scratch"] = self.layout.scratch[position]
+            if position in self.scratch and self.scratch[position] not in self.gone:
+                scratch = self.scratch[position]
+                named[position, "scratch"] = scratch
+                self._reach(scratch, *streaming.spans[position, "scratch"])
+            if stage.strip is not None:
+                key = (position, "strip")
+                name = f"strip of {graph.tensors[stage.needs[0].tensor].name}"
+                named[key] = self.strips[position] = self._new(
+                    name, stage.strip.kept * stage.strip.pixel_bytes, streaming.spans[key]
+                )
             form = implementations[position].rows
             if form is not None and form.accumulates:
                 key = (position, "state")
@@ -98,6 +114,15 @@ class _Growth:
         )
         if overlap:
             self._allow(streaming, named)
+
+    def _share_scratch(self, producer: int, reader: int) -> None:
+        """A pair takes turns within the reader's: one scratch, of the larger size, for both."""
+        one, other = (self.scratch.get(position) for position in (producer, reader))
+        if one is None or other is None:
+            return
+        size = max(self.buffers[one].size, self.buffers[other].size)
+        self.buffers[one] = replace(self.buffers[one], size=size)
+        self.gone[other] = one
 
     def _new(self, name: str, size: int, span: tuple[int, int]) -> int:
         self.buffers.append(Buffer(name, size, *span, self.alignment))
@@ -158,7 +183,8 @@ class _Growth:
                 ),
             ),
             {tensor: number[i] for tensor, i in self.layout.tensors.items()},
-            {step: number[i] for step, i in self.layout.scratch.items()},
+            {step: number[i] for step, i in self.scratch.items()},
             {position: number[i] for position, i in self.state.items()},
+            {position: number[i] for position, i in self.strips.items()},
             {first: number[i] for first, i in self.counters.items()},
         )

@@ -8,18 +8,37 @@ from dataclasses import dataclass, field, replace
 
 from mcudeploy.graph.ir import Graph
 from mcudeploy.memory.choice import StepCosts
+from mcudeploy.memory.geometry import align_up
 from mcudeploy.memory.lifetimes import lifespans
 from mcudeploy.memory.packing import Effort, pack
 from mcudeploy.memory.planner import Candidates
 from mcudeploy.memory.problem import Problem
-from mcudeploy.memory.stream_layout import StreamedLayout, streamed_layout
-from mcudeploy.memory.streaming import Segment, Streaming, analyse, make_segment, row_bytes
+from mcudeploy.memory.stream_layout import streamed_layout
+from mcudeploy.memory.stream_watch import Streaming, analyse
+from mcudeploy.memory.streaming import Segment, make_segment, row_bytes
 from mcudeploy.operators.base import Implementation
 
 SLACKS = (1.0, 1.03, 1.1)
 """Heights of steps that are tried, in parts of the least."""
 _SHORT, _LONGEST = 8, 80
 """Operators in a segment: those that are tried first, and those that are tried at all."""
+
+
+@dataclass
+class _Step:
+    """A step of the network by itself, a segment or an operator, and what is known of its height.
+
+    It is packed only where it matters whether its height is nearer to `low` or to `high`.
+    """
+
+    low: int
+    high: int
+    streaming: Streaming | None = None
+    problem: Problem | None = None
+
+    def pack(self) -> None:
+        assert self.problem is not None
+        self.low = self.high = pack(self.problem, Effort(placements=0, attempts=0)).height
 
 
 @dataclass
@@ -32,7 +51,8 @@ class Steps:
     alignment: int
     overlap: bool
     fed: bool
-    _known: dict[tuple[int, int], tuple[int, Streaming | None]] = field(default_factory=dict)
+    strips: bool = False
+    _known: dict[tuple[int, int], _Step | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.spans = lifespans(self.graph)
@@ -44,25 +64,31 @@ class Steps:
         """The tensors that are written before a position and read from there on."""
         return [t for t, (start, end) in self.spans.items() if start < at < end]
 
-    def peak(self, first: int, end: int) -> tuple[int, Streaming | None] | None:
-        """Bytes of a step by itself, with the schedule of a segment; None where it cannot be."""
+    def streaming(self, first: int, end: int) -> Streaming | None:
+        """The schedule of a step, None for an operator by itself."""
+        step = self._step(first, end)
+        return None if step is None else step.streaming
+
+    def _step(self, first: int, end: int) -> _Step | None:
+        """None where the operators cannot be a step."""
         key = (first, end)
         if key not in self._known:
-            self._known[key] = self._find(first, end) or (-1, None)
-        found = self._known[key]
-        return None if found[0] < 0 else found
+            self._known[key] = self._find(first, end)
+        return self._known[key]
 
-    def _find(self, first: int, end: int) -> tuple[int, Streaming | None] | None:
+    def _find(self, first: int, end: int) -> _Step | None:
         fed = self.fed and first == 0
         if end == first + 1 and not fed:
-            return self._single(first), None
+            height = self._single(first)
+            return _Step(height, height)
         if end - first > _LONGEST or first not in self.cuts or end not in self.cuts:
             return None
-        segment = make_segment(self.graph, first, end, self.forms, fed=fed)
+        segment = make_segment(self.graph, first, end, self.forms, fed=fed, strips=self.strips)
         if segment is None or (fed and segment.driver not in self.graph.inputs):
             return None
         streaming = analyse(self.graph, segment)
-        return self._packed(streaming), streaming
+        problem = self._problem(streaming)
+        return _Step(_least_height(problem), _height_side_by_side(problem), streaming, problem)
 
     def _single(self, step: int) -> int:
         return self._live(step) + self.costs.extra(step, self.leanest(step), self._dying(step))
@@ -104,27 +130,23 @@ class Steps:
         """The number of the kernel of an operator by itself that adds the fewest bytes."""
         return self.costs.leanest(step, self._dying(step))
 
-    def _packed(self, streaming: Streaming) -> int:
-        """The height of a packing of what is live during a segment."""
+    def _problem(self, streaming: Streaming) -> Problem:
+        """The packing of what is alive during a segment."""
         segment = streaming.segment
+        forms = forms_within(self.forms, segment)
         choices = [
-            leanest_form(self.forms[p]) if segment.first <= p < segment.end else kernels[0]
+            leanest_form(forms[p]) if p in forms else kernels[0]
             for p, kernels in enumerate(self.candidates)
         ]
-        layout = streamed_layout(
+        problem = streamed_layout(
             self.graph, choices, self.alignment, [streaming], overlap=self.overlap
-        )
-        return self._height(layout, segment)
-
-    def _height(self, layout: StreamedLayout, segment: Segment) -> int:
-        """Of the buffers that are alive during the segment alone."""
-        problem = layout.problem
+        ).problem
         kept = [
             i for i, b in enumerate(problem.buffers)
             if b.start < segment.end and b.end > segment.first
         ]  # fmt: skip
         number = {old: new for new, old in enumerate(kept)}
-        part = Problem(
+        return Problem(
             tuple(
                 replace(
                     problem.buffers[i],
@@ -139,7 +161,6 @@ class Steps:
                 if a.first in number and a.second in number
             ),
         )
-        return pack(part, Effort(placements=0, attempts=0)).height
 
     def all_peaks(self, capacity: int, *, only_if_enough: bool) -> list[tuple[int, int, int]]:
         """(first, end, bytes) of the steps that matter.
@@ -147,25 +168,43 @@ class Steps:
         The longer a segment from one place, the more its rings take: where they exceed what
         shorter ones have shown to be enough, longer ones are not looked at.
         """
-        found = self._peaks_within(_SHORT, None)
+        found = self._settled(self._steps_within(_SHORT, None), capacity)
         least = least_peak(found, self.count)
         if only_if_enough:
             if least is not None and least <= capacity:
                 return found
-            return self._peaks_within(_LONGEST, capacity)
+            return self._settled(self._steps_within(_LONGEST, capacity), capacity)
         most = None if least is None else max(capacity, int(least * SLACKS[-1]))
-        return self._peaks_within(_LONGEST, most)
+        return self._settled(self._steps_within(_LONGEST, most), capacity)
 
-    def _peaks_within(self, longest: int, most: int | None) -> list[tuple[int, int, int]]:
+    def _settled(
+        self, steps: Sequence[tuple[int, int]], capacity: int
+    ) -> list[tuple[int, int, int]]:
+        """With their heights, those packed that may decide what the least peak is."""
+        known = [(*key, step) for key in steps if (step := self._step(*key)) is not None]
+        while True:
+            least = least_peak([(a, b, step.low) for a, b, step in known], self.count) or 0
+            limit = max(capacity, int(least * SLACKS[-1]))
+            open_ = [step for _, _, step in known if step.low <= limit and step.high > least
+                     and step.low != step.high]  # fmt: skip
+            if not open_:
+                # The others are within the least peak or above all that is asked for.
+                return [
+                    (a, b, step.high if step.high <= least else step.low) for a, b, step in known
+                ]
+            for step in open_:
+                step.pack()
+
+    def _steps_within(self, longest: int, most: int | None) -> list[tuple[int, int]]:
         found = []
         for first in range(self.count):
             reach = _LONGEST if self.fed and first == 0 else longest
             for end in range(first + 1, min(self.count, first + reach) + 1):
-                step = self.peak(first, end)
+                step = self._step(first, end)
                 if step is None:
                     continue
-                found.append((first, end, step[0]))
-                if most is not None and step[1] is not None and self._rings(step[1]) > most:
+                found.append((first, end))
+                if most is not None and step.streaming and self._rings(step.streaming) > most:
                     break
         return found
 
@@ -177,6 +216,34 @@ class Steps:
             for owner, rows in streaming.rings.items()
             if streaming.spans[owner] == (segment.first, segment.end)
         )
+
+
+def _least_height(problem: Problem) -> int:
+    """No packing is lower: the buffers that may share no bytes at all, and each by itself."""
+    shared = {rule.first for rule in problem.allowances}
+    alone = [b for i, b in enumerate(problem.buffers) if i not in shared]
+    times = {buffer.start for buffer in alone}
+    live = [sum(b.size for b in alone if b.start <= time < b.end) for time in times]
+    return max([*live, *(buffer.size for buffer in problem.buffers)], default=0)
+
+
+def _height_side_by_side(problem: Problem) -> int:
+    """Of the packing that shares nothing."""
+    return sum(align_up(buffer.size, buffer.alignment) for buffer in problem.buffers)
+
+
+def forms_within(forms: Candidates, segment: Segment) -> dict[int, list[Implementation]]:
+    """The row forms of the operators of a segment, those in pairs for parts of rows."""
+    found = {stage.operator: list(forms[stage.operator]) for stage in segment.stages}
+    for producer, reader, strip in segment.pairs:
+        for stage, widest in ((producer, strip.step), (reader, strip.widest)):
+            parts = [f.rows for f in forms[stage.operator]]
+            found[stage.operator] = [
+                rows.narrowed(widest) if rows.narrowed else form
+                for form, rows in zip(forms[stage.operator], parts, strict=True)
+                if rows is not None and rows.columns is not None
+            ]
+    return found
 
 
 def leanest_form(forms: Sequence[Implementation]) -> Implementation:

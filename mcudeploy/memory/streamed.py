@@ -24,12 +24,22 @@ from mcudeploy.memory.plan import Placement, Plan, Stream
 from mcudeploy.memory.planner import Candidates, PlanOptions, assemble_plan
 from mcudeploy.memory.regions import place_in_regions
 from mcudeploy.memory.stream_layout import StreamedLayout, streamed_layout
-from mcudeploy.memory.stream_steps import SLACKS, Steps, leanest_form, least_peak
-from mcudeploy.memory.streaming import Streaming, analyse, make_segment
+from mcudeploy.memory.stream_steps import (
+    SLACKS,
+    Steps,
+    forms_within,
+    leanest_form,
+    least_peak,
+)
+from mcudeploy.memory.stream_watch import Streaming, analyse
+from mcudeploy.memory.streaming import make_segment
+from mcudeploy.operators.base import Implementation
 from mcudeploy.operators.windows import streamed
 
 ROW_INSTRUCTIONS = 150
 """What calling a kernel for a single row costs besides the row, about."""
+STRIP_INSTRUCTIONS = 600
+"""What each strip of a pair costs besides its columns, about: two calls and some copying."""
 _TURNS = 4
 """Kernels of an operator that are asked for, from the fastest on."""
 
@@ -41,15 +51,12 @@ def _fastest(costs: Steps, steps: Sequence[tuple[int, int, int]], most: int) -> 
         before = best[first]
         if before is None or bytes_ > most:
             continue
-        found = costs.peak(first, end)
-        streaming = found[1] if found else None
+        streaming = costs.streaming(first, end)
         if streaming is None:
             spent = costs.instructions(first, most)
         else:
             kernels = [leanest_form(costs.forms[p]) for p in range(first, end)]
-            spent = (
-                sum(k.instructions or 0.0 for k in kernels) + ROW_INSTRUCTIONS * streaming.events
-            )
+            spent = sum(k.instructions or 0.0 for k in kernels) + turns_cost(streaming)
         known = best[end]
         if known is None or before[0] + spent < known[0]:
             best[end] = (before[0] + spent, before[1] + ((streaming,) if streaming else ()))
@@ -75,13 +82,15 @@ class _Trial:
 
 def _choose(costs: Steps, streamings: Sequence[Streaming], capacity: int, effort: Effort) -> Choice:
     """The fastest kernels that do not raise the height of the leanest, or `capacity`."""
-    inside = {s.operator for one in streamings for s in one.segment.stages}
+    forms: dict[int, list[Implementation]] = {}
+    for one in streamings:
+        forms.update(forms_within(costs.forms, one.segment))
+    inside = set(forms)
     candidates, leanest = [], []
     for step, kernels in enumerate(costs.candidates):
-        forms = costs.forms[step] if step in inside else kernels
-        candidates.append(forms)
+        candidates.append(forms.get(step, kernels))
         if step in inside:
-            leanest.append(forms.index(leanest_form(forms)))
+            leanest.append(forms[step].index(leanest_form(forms[step])))
         else:
             leanest.append(costs.leanest(step))
     trial = _Trial(costs.graph, candidates, costs.alignment, costs.overlap, streamings)
@@ -101,6 +110,9 @@ def _choose(costs: Steps, streamings: Sequence[Streaming], capacity: int, effort
         return best
     chosen = trial.pack(granted, effort)
     return chosen if chosen.packing.height <= target else trial.pack(granted, QUICK, target)
+
+
+_Found = tuple[Choice, list[Streaming]]
 
 
 def make_streamed_plan(
@@ -123,34 +135,49 @@ def make_streamed_plan(
     options = options or PlanOptions()
     graph, alignment = base.graph, board.core.alignment
     kept = usable(graph, candidates, lifespans(graph), alignment)
-    costs = Steps(graph, kept, forms, alignment, options.overlap, fed)
-    steps = costs.all_peaks(capacity, only_if_enough=only_if_enough)
-    least = least_peak(steps, costs.count)
-    if least is None or (only_if_enough and least > capacity):
-        return None
-    heights = [int(least * slack) for slack in SLACKS]
-    if capacity > least:
-        heights = [*(capacity - capacity // 16 * part for part in range(4)), *heights]
-    tried: list[tuple[Choice, list[Streaming]]] = []
-    for most in dict.fromkeys(heights):
-        streamings = _fastest(costs, steps, most)
-        known = [[one.segment for one in cut] for _, cut in tried]
-        if streamings and [one.segment for one in streamings] not in known:
-            tried.append((_choose(costs, streamings, capacity, options.effort), streamings))
+    tried: list[_Found] = []
+    for strips in (False, True) if capacity else (True,):
+        costs = Steps(graph, kept, forms, alignment, options.overlap, fed, strips)
+        tried += _tried(costs, capacity, options.effort, only_if_enough=only_if_enough)
+        if any(choice.packing.height <= capacity for choice, _ in tried):
+            break
     if not tried:
         return None
     within = [one for one in tried if one[0].packing.height <= capacity]
     if within:
         best = min(within, key=lambda one: _instructions(*one))
     else:
-        best = min(tried, key=lambda one: one[0].packing.height)
+        best = min(tried, key=lambda one: (one[0].packing.height, _instructions(*one)))
     return _assembled(base, *best, board, options)
+
+
+def _tried(costs: Steps, capacity: int, effort: Effort, *, only_if_enough: bool) -> list[_Found]:
+    """Packings of a few ways to cut the network, the best within some heights."""
+    steps = costs.all_peaks(capacity, only_if_enough=only_if_enough)
+    least = least_peak(steps, costs.count)
+    if least is None or (only_if_enough and least > capacity):
+        return []
+    heights = [int(least * slack) for slack in SLACKS]
+    if capacity > least:
+        heights = [*(capacity - capacity // 16 * part for part in range(4)), *heights]
+    tried: list[_Found] = []
+    for most in dict.fromkeys(heights):
+        streamings = _fastest(costs, steps, most)
+        known = [[one.segment for one in cut] for _, cut in tried]
+        if streamings and [one.segment for one in streamings] not in known:
+            tried.append((_choose(costs, streamings, capacity, effort), streamings))
+    return tried
 
 
 def _instructions(choice: Choice, streamings: Sequence[Streaming]) -> float:
     """Predicted, with what the loops over rows add."""
     kernels = sum(one.instructions or 0.0 for one in choice.implementations)
-    return kernels + ROW_INSTRUCTIONS * sum(one.events for one in streamings)
+    return kernels + sum(map(turns_cost, streamings))
+
+
+def turns_cost(streaming: Streaming) -> float:
+    """Instructions of a segment's loop, about."""
+    return ROW_INSTRUCTIONS * streaming.events + STRIP_INSTRUCTIONS * streaming.strips
 
 
 def _assembled(
@@ -187,6 +214,10 @@ def _assembled(
                 if s.accumulates
             },
             counters=places[layout.counters[one.segment.first]],
+            strips={
+                reader.operator: places[layout.strips[reader.operator]]
+                for _, reader, _ in one.segment.pairs
+            },
         )
         for one in streamings
     )
@@ -195,8 +226,10 @@ def _assembled(
         reach[place.region] = max(reach.get(place.region, 0), place.offset + place.bytes)
     arenas = {name: align_up(reach[name], board.core.alignment) for name in plan.arenas}
     inside = {s.operator for one in streamings for s in one.segment.stages}
+    paired = {s.operator for one in streamings for pair in one.segment.pairs for s in pair[:2]}
     implementations = tuple(
-        streamed(one) if step in inside else one for step, one in enumerate(plan.implementations)
+        streamed(one, paired=step in paired) if step in inside else one
+        for step, one in enumerate(plan.implementations)
     )
     live = _live_bytes(plan, streamings, layout, places)
     certificate = replace(plan.certificate, peak_step=live.index(max(live)))
@@ -243,6 +276,7 @@ def plan_with_segments(
     *,
     options: PlanOptions | None = None,
     fed: bool = False,
+    strips: bool = False,
 ) -> Plan | None:
     """The plan that streams the operators [first, end) of each cut; None where it cannot be.
 
@@ -250,10 +284,10 @@ def plan_with_segments(
     """
     options, graph, board = options or PlanOptions(), base.graph, base.board
     kept = usable(graph, candidates, lifespans(graph), board.core.alignment)
-    costs = Steps(graph, kept, forms, board.core.alignment, options.overlap, fed)
+    costs = Steps(graph, kept, forms, board.core.alignment, options.overlap, fed, strips)
     streamings = []
     for first, end in cuts:
-        segment = make_segment(graph, first, end, forms, fed=fed and first == 0)
+        segment = make_segment(graph, first, end, forms, fed=fed and first == 0, strips=strips)
         if segment is None or (segment.fed and segment.driver not in graph.inputs):
             return None
         streamings.append(analyse(graph, segment))

@@ -1,32 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Row-streamed segments: what they keep in memory, found by running their schedule.
+"""Row-streamed segments: which operators run row by row, and in which order.
 
 A segment is a run of operators that compute rows from rows. One tensor that it reads, the driver,
 comes row by row (or lies there and is read row by row); whatever the rows that have come allow is
 computed before the next one is looked at, always by the latest operator that can. So a row is
 consumed as soon as it is complete, a map between two operators needs no more rows than the later
 one's window, and no row is computed twice. The generated loop follows the same rule at run time
-(firmware/kernels/stream.h), so the schedule is known here: it is run with counters in place of
-kernels, and what it shows is exact for this network:
+(firmware/kernels/stream.h), so the schedule is known here; `stream_watch` runs it with counters in
+place of kernels, to see what must be kept.
 
-- `rings`: the most rows of each inner map that are written and still needed. Row r lies in slot
-  r mod ring of its buffer. An operator on single rows that is the only reader of its input
-  computes in place, in the same buffer.
-- `spans`: the operators that run while a buffer holds something. Two buffers of which no operator
-  sees both may share bytes, as in an unstreamed plan; time is the position of the operator.
-- the driver's rows that are still needed when each buffer, slot by slot, is first written. Where
-  the driver dies with the segment, buffers may lie over rows that were consumed before.
-- the rows of an output that are written when a buffer is last used: it may lie over the others.
+Strips. A stage with a window of k rows and the stage that makes its input may form a pair. Then
+the k-1 older rows are kept, and the newest is made in the reader's own turn, a strip of columns at
+a time: what the strip's columns complete of the reader's row is computed, and they take the place
+of the oldest row's, which nobody needs any more. A row less is kept, for a strip; the price is a
+call for each strip in place of one for each row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from mcudeploy.graph.ir import NO_TENSOR, Graph, Tensor
-from mcudeploy.operators.base import Implementation
+from mcudeploy.operators.base import Implementation, RowWindow
 from mcudeploy.operators.windows import is_map
 
 COUNTER_BYTES = 2
@@ -34,6 +31,10 @@ FEED = -1
 """The stage that stands for the driver's next row."""
 _MOST_STAGES = 100
 _MOST_ROWS = 1 << 14
+_MOST_REACH = 12
+"""MCUD_STRIPS_MOST_ROWS: rows of a window in strips.h."""
+_NARROW = 12
+"""Columns of a map up to which strips have three, a tile of the convolution; else two tiles."""
 
 
 class Need(NamedTuple):
@@ -55,6 +56,29 @@ class Need(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Strip:
+    """How a stage's input gets the newest row of its window in strips.
+
+    For the reader's row r that is row r * stride + lead of the input, made by stage `producer`
+    (a number within the segment) `step` columns at a time. `columns` says what the reader reads
+    of it. The strip holds at most `kept` columns, `pixel_bytes` each, and the reader computes at
+    most `widest` columns of its own at a time.
+    """
+
+    producer: int
+    stride: int
+    lead: int
+    columns: RowWindow
+    step: int
+    kept: int
+    widest: int
+    pixel_bytes: int
+
+    def newest(self, row: int) -> int:
+        return row * self.stride + self.lead
+
+
+@dataclass(frozen=True)
 class Stage:
     """One operator of a segment; it runs `rows` times. Accumulating ones write at the last."""
 
@@ -64,6 +88,7 @@ class Stage:
     needs: tuple[Need, ...]
     flat: bool
     accumulates: bool
+    strip: Strip | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +103,15 @@ class Segment:
     driver: int
     stages: tuple[Stage, ...]
     fed: bool = False
+
+    @property
+    def pairs(self) -> tuple[tuple[Stage, Stage, Strip], ...]:
+        """(producer, reader, strip)."""
+        return tuple(
+            (self.stages[stage.strip.producer], stage, stage.strip)
+            for stage in self.stages
+            if stage.strip is not None
+        )
 
     @property
     def produced(self) -> tuple[int, ...]:
@@ -98,6 +132,11 @@ def row_bytes(tensor: Tensor) -> int:
     return tensor.bytes // tensor.shape[1] if is_map(tensor) else tensor.bytes
 
 
+def pixel_bytes(tensor: Tensor) -> int:
+    """All channels of one pixel of a map."""
+    return tensor.bytes // (tensor.shape[1] * tensor.shape[2])
+
+
 def make_segment(
     graph: Graph,
     first: int,
@@ -105,10 +144,12 @@ def make_segment(
     forms: Sequence[Sequence[Implementation]],
     *,
     fed: bool = False,
+    strips: bool = False,
 ) -> Segment | None:
     """The segment of the operators [first, end); None where they cannot be streamed together.
 
-    `forms` are the row implementations of every operator of the graph.
+    `forms` are the row implementations of every operator of the graph; with `strips` all stages
+    that can form a pair do, each at most one.
     """
     if end - first > _MOST_STAGES:
         return None
@@ -147,7 +188,82 @@ def make_segment(
     accumulated = {stage.output for stage in stages if stage.accumulates}
     if graph.tensors[driver].is_variable or accumulated & segment.inner(graph):
         return None
-    return segment
+    return _with_strips(graph, segment, forms) if strips else segment
+
+
+def _with_strips(
+    graph: Graph, segment: Segment, forms: Sequence[Sequence[Implementation]]
+) -> Segment:
+    """The segment with all stages in pairs that can be."""
+    inner = segment.inner(graph)
+    readers: dict[int, int] = {}
+    for operator in graph.operators:
+        for tensor in operator.inputs:
+            readers[tensor] = readers.get(tensor, 0) + 1
+    stages = list(segment.stages)
+    source = {stage.output: i for i, stage in enumerate(stages)}
+    for i, stage in enumerate(stages):
+        need = stage.needs[0]
+        producer = source.get(need.tensor)
+        alone = need.tensor in inner and readers[need.tensor] == 1
+        if producer is None or not alone or stages[producer].strip is not None:
+            continue
+        columns = [_columns(forms[stages[j].operator]) for j in (i, producer)]
+        if None in columns or len(stages[producer].needs) > 1:
+            continue
+        strip = _strip(graph, stage, producer, columns[0])
+        if strip is not None:
+            stages[i] = _paired(stage, stages[producer], strip)
+    return replace(segment, stages=tuple(stages))
+
+
+def _columns(forms: Sequence[Implementation]) -> RowWindow | None:
+    """The columns that the operator's forms for parts of rows read."""
+    return next((f.rows.columns for f in forms if f.rows and f.rows.columns), None)
+
+
+def _strip(graph: Graph, stage: Stage, producer: int, columns: RowWindow | None) -> Strip | None:
+    """The strip of a reader; None where it gains nothing or the window does not permit it."""
+    need, tensor = stage.needs[0], graph.tensors[stage.needs[0].tensor]
+    assert columns is not None
+    width, lead = tensor.shape[2], need.reach - need.pad - 1
+    step = 3 if width <= _NARROW else 6 * -(-width // 36)
+    fits = 1 < need.reach <= _MOST_REACH and need.stride < need.reach and lead >= 0
+    if len(stage.needs) > 1 or not fits or width <= step:
+        return None
+    kept, widest = _strip_widths(columns, width, graph.tensors[stage.output].shape[2], step)
+    if kept >= width:
+        return None
+    return Strip(producer, need.stride, lead, columns, step, kept, widest, pixel_bytes(tensor))
+
+
+def _strip_widths(columns: RowWindow, width: int, out_width: int, step: int) -> tuple[int, int]:
+    """(most columns in the strip, most columns of output at a time), as mcud_strips has them."""
+    reach = (columns.kernel - 1) * columns.dilation + 1
+    made = begin = done = kept = widest = 0
+    while made < width or done < out_width:
+        made = min(width, made + step)
+        kept = max(kept, made - begin)
+        end = out_width
+        if made < width:
+            end = max(done, min(end, (made - reach + columns.pad) // columns.stride + 1))
+        widest = max(widest, end - done)
+        done = end
+        begin = min(made, max(0, done * columns.stride - columns.pad))
+    return kept, widest
+
+
+def _paired(stage: Stage, producer: Stage, strip: Strip) -> Stage:
+    """The reader of a pair: a row less of its input, and what its producer needs for the newest.
+
+    It has them whenever its producer could make that row by itself, and being later it goes first.
+    """
+    own = stage.needs[0]
+    needs = [Need(own.tensor, own.rows, own.stride, own.pad, own.reach - 1)]
+    for need in producer.needs:
+        pad = need.pad - strip.lead * need.stride
+        needs.append(Need(need.tensor, need.rows, strip.stride * need.stride, pad, need.reach))
+    return replace(stage, needs=tuple(needs), strip=strip)
 
 
 def schedule(segment: Segment, driver_rows: int) -> list[tuple[int, int]]:
@@ -180,6 +296,9 @@ def schedule(segment: Segment, driver_rows: int) -> list[tuple[int, int]]:
         if row < stages[at].rows and all(made[s] >= n.end(row) for s, n in needs[at]):
             events.append((at, row))
             made[at] += 1
+            strip = stages[at].strip
+            if strip is not None and strip.newest(row) < stages[strip.producer].rows:
+                made[strip.producer] += 1
             at = latest[at]
         else:
             at -= 1
@@ -198,189 +317,3 @@ def next_stages(segment: Segment) -> list[int]:
                 maker = source[need.tensor]
                 latest[maker] = max(latest[maker], i)
     return latest
-
-
-@dataclass(frozen=True, eq=False)
-class Streaming:
-    """What a segment keeps. Buffers of maps are named by the tensor whose rows they hold last.
-
-    `consumed[b]`: (bytes of the driver consumed, end of the slot in the buffer) at the first write
-    of each slot; `written[b]`: per output, its rows that are written when the buffer is last used.
-    Scratch and accumulators are named (position, "scratch") and (position, "state").
-    """
-
-    segment: Segment
-    outputs: tuple[int, ...]
-    owner: Mapping[int, int]
-    rings: Mapping[int, int]
-    spans: Mapping[object, tuple[int, int]]
-    consumed: Mapping[object, tuple[tuple[int, int], ...]]
-    written: Mapping[object, Mapping[int, int]]
-    events: int
-
-    def driver_distance(self, buffer: object, bytes_: int) -> int:
-        """The greatest safe buffer address - driver address, where the driver dies here."""
-        return min(
-            consumed - (bytes_ if end == 0 else end)
-            for consumed, end in self.consumed[buffer]
-        )  # fmt: skip
-
-
-def _owners(graph: Graph, segment: Segment, inner: frozenset[int]) -> dict[int, int]:
-    """Per inner map, the map whose buffer it lies in: that of an in-place chain's end."""
-    readers: dict[int, int] = {}
-    for stage in segment.stages:
-        for tensor in graph.operators[stage.operator].inputs:
-            readers[tensor] = readers.get(tensor, 0) + 1
-    follows: dict[int, int] = {}
-    for stage in segment.stages:
-        if not stage.flat or stage.accumulates:
-            continue
-        for need in stage.needs:
-            alone = need.tensor in inner and readers[need.tensor] == 1
-            same = graph.tensors[need.tensor].bytes == graph.tensors[stage.output].bytes
-            if alone and same and need.tensor not in follows and need.tensor != segment.driver:
-                follows[need.tensor] = stage.output
-                break
-    owner = {}
-    for tensor in inner:
-        last = tensor
-        while last in follows:
-            last = follows[last]
-        owner[tensor] = last
-    return owner
-
-
-class _Watch:
-    """Runs over the events with counters and notes what each buffer holds."""
-
-    def __init__(self, graph: Graph, segment: Segment) -> None:
-        self.graph, self.segment = graph, segment
-        inner = segment.inner(graph)
-        self.owner = _owners(graph, segment, inner)
-        self.outputs = tuple(t for t in segment.produced if t not in inner)
-        self.source = {stage.output: i for i, stage in enumerate(segment.stages)}
-        # Per buffer: the stages that still need its rows, and the one that writes it first.
-        self.readers: dict[int, list[tuple[int, Need]]] = {}
-        self.maker: dict[int, int] = {}
-        members: dict[int, set[int]] = {}
-        for tensor, buffer in self.owner.items():
-            members.setdefault(buffer, {buffer}).add(tensor)
-        for output in self.outputs:
-            members.setdefault(output, {output})
-        for buffer, tensors in members.items():
-            makers = [self.source.get(t, FEED) for t in tensors]
-            self.maker[buffer] = min(makers)
-            self.readers[buffer] = [
-                (i, need)
-                for i, stage in enumerate(segment.stages)
-                for need in stage.needs
-                if need.tensor in tensors
-            ]
-        self.driver_readers = [
-            (i, need)
-            for i, stage in enumerate(segment.stages)
-            for need in stage.needs
-            if need.tensor == segment.driver
-        ]
-        self.made = [0] * (len(segment.stages) + 1)
-
-    def lowest(self, readers: Sequence[tuple[int, Need]], rows: int) -> int:
-        """The first row that a reader still needs."""
-        low = rows
-        for i, need in readers:
-            if self.made[i] < self.segment.stages[i].rows:
-                low = min(low, need.first(self.made[i]))
-        return low
-
-    def run(self) -> Streaming:
-        graph, segment = self.graph, self.segment
-        driver = graph.tensors[segment.driver]
-        driver_row = row_bytes(driver)
-        rings = dict.fromkeys((b for b in self.maker if b not in self.outputs), 1)
-        live: dict[object, set[int]] = {}
-        writes: dict[object, list[int]] = {}
-        written: dict[object, dict[int, int]] = {}
-        kept = [
-            (i, (stage.operator, "state"))
-            for i, stage in enumerate(segment.stages)
-            if stage.accumulates
-        ]
-        events = schedule(segment, driver.shape[1])
-        consumed = 0
-        for stage, row in events:
-            position = segment.first if stage == FEED else segment.stages[stage].operator
-            if stage != FEED:
-                consumed = self.lowest(self.driver_readers, driver.shape[1]) * driver_row
-            present: list[object] = []
-            for buffer, maker in self.maker.items():
-                rows = graph.tensors[buffer].shape[1]
-                high = self.made[maker] + (maker == stage)
-                if buffer in self.outputs:
-                    if high:
-                        present.append(buffer)
-                else:
-                    low = self.lowest(self.readers[buffer], rows)
-                    if low < high or maker == stage:
-                        present.append(buffer)
-                    if maker == stage:
-                        rings[buffer] = max(rings[buffer], high - low)
-                if maker == stage and (stage == FEED or not segment.stages[stage].accumulates):
-                    writes.setdefault(buffer, []).append(consumed)
-            for i, key in kept:
-                if self.made[i] or i == stage:
-                    present.append(key)
-                if i == stage and row == 0:
-                    writes[key] = [consumed]
-            if stage != FEED:
-                present.append((position, "scratch"))
-                writes.setdefault((position, "scratch"), [consumed])
-                if segment.stages[stage].accumulates and row + 1 == segment.stages[stage].rows:
-                    writes.setdefault(segment.stages[stage].output, []).append(consumed)
-            self.made[stage] += 1
-            done = {o: self._rows_of(o) for o in self.outputs}
-            for thing in present:
-                live.setdefault(thing, set()).add(position)
-                written[thing] = done
-        return self._result(rings, live, writes, written, len(events))
-
-    def _rows_of(self, output: int) -> int:
-        """Rows of an output's buffer that are written so far, by whoever is first to."""
-        maker = self.maker[output]
-        stage, made = self.segment.stages[maker], self.made[maker]
-        return int(made == stage.rows) if stage.accumulates else made
-
-    def _result(
-        self,
-        rings: dict[int, int],
-        live: dict[object, set[int]],
-        writes: dict[object, list[int]],
-        written: dict[object, dict[int, int]],
-        events: int,
-    ) -> Streaming:
-        consumed: dict[object, tuple[tuple[int, int], ...]] = {}
-        for buffer, moments in writes.items():
-            if isinstance(buffer, tuple):
-                consumed[buffer] = ((moments[0], 0),)
-            else:
-                assert isinstance(buffer, int)
-                size = row_bytes(self.graph.tensors[buffer])
-                slots = rings.get(buffer, len(moments))
-                consumed[buffer] = tuple(
-                    (moment, (slot + 1) * size) for slot, moment in enumerate(moments[:slots])
-                )
-        return Streaming(
-            segment=self.segment,
-            outputs=self.outputs,
-            owner=self.owner,
-            rings=rings,
-            spans={buffer: (min(at), max(at) + 1) for buffer, at in live.items()},
-            consumed=consumed,
-            written=written,
-            events=events,
-        )
-
-
-def analyse(graph: Graph, segment: Segment) -> Streaming:
-    """Run the schedule of a segment and note what its buffers hold."""
-    return _Watch(graph, segment).run()

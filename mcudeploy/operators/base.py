@@ -116,7 +116,8 @@ class RowForm:
     A form with `columns` can compute part of a row: these are the columns that it reads, in the
     same manner. The snippet is then also rendered with C expressions for the width of the part's
     input and output and for the padding on its left (`part_in_w`, `part_out_w`,
-    `part_pad_left`); its pointers are those of the part's first columns. `narrowed(n)` is the
+    `part_pad_left`), and with `storage`, what takes the place of `static const` before values that
+    contain them; its pointers are those of the part's first columns. `narrowed(n)` is the
     form for parts of at most n output columns, where it needs less scratch than for whole rows.
     """
 

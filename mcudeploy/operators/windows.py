@@ -74,10 +74,11 @@ def row_wise(
     )
 
 
-def streamed(implementation: Implementation) -> Implementation:
+def streamed(implementation: Implementation, *, paired: bool = False) -> Implementation:
     """A row form as it stands in a plan, with what the loop of its segment needs."""
+    strips = ("kernels/strips.c",) if paired else ()
     return replace(
         implementation,
-        sources=(*implementation.sources, "kernels/stream.h"),
-        headers=(*implementation.headers, "stream.h"),
+        sources=(*implementation.sources, "kernels/stream.h", *strips),
+        headers=(*implementation.headers, "stream.h", *(["strips.h"] if paired else [])),
     )
