@@ -17,6 +17,7 @@ from mcudeploy.operators.base import Target
 from mcudeploy.operators.code_size import code_bytes
 from mcudeploy.operators.constants import constant_bytes
 from mcudeploy.operators.costs import predicted_instructions, predicted_milliseconds
+from mcudeploy.operators.repeat import repeat_of
 from mcudeploy.operators.support import macs
 
 STACK_RESERVE_BYTES = 2048
@@ -208,6 +209,9 @@ def operator_rows(plan: Plan) -> tuple[OperatorRow, ...]:
 
 def parameters_of(graph: Graph, operator: Operator) -> int:
     """Constant elements that an operator computes with (weights and biases)."""
+    if operator.kind == "REPEAT":
+        body = repeat_of(operator).bodies[0]
+        return sum(parameters_of(body, one) for one in body.operators)
     return sum(
         graph.tensors[i].elements
         for i in dict.fromkeys(operator.inputs)

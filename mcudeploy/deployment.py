@@ -19,6 +19,7 @@ from mcudeploy.graph.ir import Graph
 from mcudeploy.graph.passes import run_passes
 from mcudeploy.memory.checker import check_plan
 from mcudeploy.memory.plan import Plan
+from mcudeploy.memory.bodies import with_bodies
 from mcudeploy.memory.planner import PlanOptions, make_plan
 from mcudeploy.operators.base import Implementation, Target
 from mcudeploy.operators.growth import growth
@@ -224,7 +225,7 @@ def plan_graph(
 ) -> Deployment:
     """The part of `plan_model` after the rewrites: kernels, plan, checker, budget."""
     target = Target(board.core, options.kernels, options.optimize)
-    choices = candidates(graph, target)
+    choices = with_bodies(graph, candidates(graph, target), board, target)
     if options.dtype == "float32":
         plan, report = float_budget(
             graph, choices, board, name=name, weights_in=options.weights_in, notes=notes

@@ -136,6 +136,14 @@ def verify(
     )
 
 
+def name_of(operator: OperatorRecord, position: int) -> str:
+    """The operator's name; of a loop, the step and what it computes there."""
+    if not operator.shown:
+        return operator.name
+    step, number = divmod(position, len(operator.shown))
+    return f"step {step} of {operator.name}, {operator.shown[number]}"
+
+
 def _same_outputs(wanted: ReferenceInference, got: Sequence[bytes]) -> bool:
     return [np.ascontiguousarray(array).tobytes() for array in wanted.outputs] == list(got)
 
@@ -171,7 +179,7 @@ def _examine(
                 inference=inference,
                 operator=operator.index,
                 kind=operator.kind,
-                name=operator.name,
+                name=name_of(operator, position),
                 kernel=operator.kernel,
                 elements=int(wanted.size),
                 differing=int(differing.size),

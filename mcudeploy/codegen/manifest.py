@@ -50,7 +50,10 @@ class EdgeRecord(_Record):
 
 
 class OperatorRecord(_Record):
-    """An operator in order of execution. `tensors` are its outputs' indices in model.tflite."""
+    """An operator in order of execution. `tensors` are its outputs' indices in model.tflite.
+
+    A loop has those of all values that it shows: of each step, what `shown` names.
+    """
 
     index: int
     kind: str
@@ -60,6 +63,7 @@ class OperatorRecord(_Record):
     tensors: tuple[int | None, ...]
     bytes: tuple[int, ...]
     instructions: float | None
+    shown: tuple[str, ...] = ()
 
 
 class RegionRecord(_Record):
@@ -167,20 +171,33 @@ def make_manifest(
 
 
 def _operators(plan: Plan, report: FitReport) -> tuple[OperatorRecord, ...]:
-    graph = plan.graph
-    return tuple(
-        OperatorRecord(
-            index=row.index,
-            kind=row.kind,
-            name=row.name,
-            kernel=row.kernel,
-            macs=row.macs,
-            tensors=tuple(graph.tensors[i].source for i in graph.operators[row.index].outputs),
-            bytes=tuple(graph.tensors[i].bytes for i in graph.operators[row.index].outputs),
-            instructions=row.instructions,
+    records = []
+    for row in report.operators:
+        values = values_shown(plan, row.index)
+        records.append(
+            OperatorRecord(
+                index=row.index,
+                kind=row.kind,
+                name=row.name,
+                kernel=row.kernel,
+                macs=row.macs,
+                tensors=tuple(source for source, _ in values),
+                bytes=tuple(size for _, size in values),
+                instructions=row.instructions,
+                shown=tuple(s.what for s in plan.implementations[row.index].shows),
+            )
         )
-        for row in report.operators
-    )
+    return tuple(records)
+
+
+def values_shown(plan: Plan, position: int) -> list[tuple[int | None, int]]:
+    """(index in model.tflite, bytes) of what the observer is shown of an operator, in order."""
+    shows = plan.implementations[position].shows
+    if shows:
+        steps = range(len(shows[0].sources))
+        return [(one.sources[step], one.bytes) for step in steps for one in shows]
+    tensors = [plan.graph.tensors[i] for i in plan.graph.operators[position].outputs]
+    return [(tensor.source, tensor.bytes) for tensor in tensors]
 
 
 def _plan_record(plan: Plan) -> PlanRecord:

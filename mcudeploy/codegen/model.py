@@ -230,6 +230,7 @@ def _step(source: ModelSource, position: int, names: dict[str, str]) -> dict[str
             implementation.values,
             scratch=f"({_address(source.arena(scratch.region), scratch)})" if scratch else "NULL",
             constants=names,
+            index=position,
             **where,
         )
         if stream is not None and not uses_row(implementation, where):
@@ -242,6 +243,7 @@ def _step(source: ModelSource, position: int, names: dict[str, str]) -> dict[str
         ),
         "comment": _comment(graph, operator, implementation),
         "body": body,
+        "shows": bool(implementation.shows),
         "streamed": stream is not None,
         "part": part_signature(stream, position) if stream is not None else None,
         "starts": stream is not None and stream.segment.first == position,

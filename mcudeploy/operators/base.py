@@ -129,6 +129,18 @@ class RowForm:
     narrowed: Callable[[int], Implementation] | None = None
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A value that an implementation shows to the observer itself, once in each of its steps.
+
+    `sources` are the tensors of the .tflite file that it equals, by step.
+    """
+
+    what: str
+    bytes: int
+    sources: tuple[int | None, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Implementation:
     """One way to compute one operator on one core.
@@ -162,6 +174,9 @@ class Implementation:
     """Why this kernel, for the report."""
     rows: RowForm | None = None
     """None for a kernel that cannot be called row by row."""
+    shows: tuple[Shown, ...] = ()
+    """What the snippet shows to `observe` (NULL: to nobody) as outputs of operator `index`, step
+    by step in this order. Empty: its outputs are shown when it is done."""
 
 
 class OperatorFamily(ABC):
@@ -171,6 +186,8 @@ class OperatorFamily(ABC):
     """TFLite's names, e.g. `("CONV_2D",)`."""
     replacement: ClassVar[str] = ""
     """What a user can put in its place when a limit is hit."""
+    internal: ClassVar[bool] = False
+    """Its kinds come from rewrites alone, never from a file."""
 
     @abstractmethod
     def limits(self, graph: Graph, operator: Operator) -> Iterator[str]:
@@ -214,7 +231,7 @@ def family_of(kind: str) -> OperatorFamily | None:
 
 
 def known_kinds() -> tuple[str, ...]:
-    return tuple(sorted(_FAMILIES))
+    return tuple(sorted(kind for kind, family in _FAMILIES.items() if not family.internal))
 
 
 def zeros_of_size(shape: int | tuple[int, ...], dtype: str) -> npt.NDArray[Any]:

@@ -22,6 +22,7 @@ from mcudeploy.graph.passes import (
     fold_dilation,
     fold_pad,
     fuse_tables,
+    roll_steps,
 )
 
 _log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ PASSES: tuple[ModuleType, ...] = (
     fold_dilation,
     fold_pad,
     fuse_tables,
+    roll_steps,
     drop_dead,
 )
 """In the order in which they run."""

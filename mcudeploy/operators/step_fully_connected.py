@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""FULLY_CONNECTED in the steps of a loop: weights and their scales once, per step a ratio.
+
+The multiplier of a row is input scale * weights' scale / output scale as 31 bits and a shift. With
+a scale for each row that is a table for each step, as large as the weights soon. Instead the
+kernel multiplies the row's scale (24 bits of mantissa) by the step's ratio of input to output
+scale (64 bits). Here the same is computed in integers and compared with TFLite's multiplier, row
+by row; where one differs, the kernel is not offered.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from mcudeploy.graph.ir import Graph, Operator
+from mcudeploy.operators.base import Constant, Implementation, OverlapRule, Target, as_constant
+from mcudeploy.operators.fully_connected import (
+    fully_connected_quantization,
+    fully_connected_shape,
+)
+from mcudeploy.operators.shapes import FullyConnectedShape
+from mcudeploy.operators.view import constant_at, quantization_of, tensor_at
+
+_CALL = """
+static const mcud_step_fully_connected_s8_t params = {
+    .weights = {{ constants.weights }}, .sums = {{ constants.sums }},
+    .scales = {{ constants.scales }},
+    .biases = {{ constants.biases if constants.biases is defined else "NULL" }},
+    .in_c = {{ s.in_c }}, .out_c = {{ s.out_c }}, .per_row = {{ per_row }},
+    .ratio_high = (uint32_t)({{ ratio_high }}), .ratio_low = (uint32_t)({{ ratio_low }}),
+    .exponent = {{ exponent }},
+    .in_zero_point = {{ q.input_zero_point }}, .out_zero_point = {{ q.output_zero_point }},
+    .activation_min = {{ q.activation_min }}, .activation_max = {{ q.activation_max }},
+};
+
+mcud_step_fully_connected_s8(&params, {{ inputs[0] }}, {{ outputs[0] }}, {{ s.batches }});
+"""
+
+_DSP_INSTRUCTIONS = (90.0, 70.0, 52.0, 30.0, 8.0)
+_PLAIN_INSTRUCTIONS = (100.0, 120.0, 80.0, 48.0, 12.0)
+"""Per call, four rows, single row, four rows' four columns, single row's column: counted."""
+
+
+def step_fully_connected(graph: Graph, operator: Operator, target: Target) -> Implementation | None:
+    """The kernel for one step; None where it cannot serve."""
+    weights, source = tensor_at(graph, operator, 1), tensor_at(graph, operator, 0)
+    assert weights is not None and source is not None
+    scales = quantization_of(weights).scales
+    if weights.data is None or any(quantization_of(weights).zero_points):
+        return None
+    shape = fully_connected_shape(graph, operator)
+    known = fully_connected_quantization(graph, operator, shape.out_c)
+    bits = np.array(scales, np.float32).view(np.uint32)
+    output = quantization_of(graph.tensors[operator.outputs[0]])
+    mantissa, exponent = math.frexp(quantization_of(source).scale / output.scale)
+    ratio = min(round(mantissa * 2**64), 2**64 - 1)
+    made = [multiplier_of(int(one), ratio, exponent) for one in bits.tolist()]
+    wanted = list(zip(known.multipliers, known.shifts, strict=True))[: len(made)]
+    if made != wanted or any(shift < -30 for _, shift in wanted):
+        return None
+    constants = [
+        Constant("weights", as_constant(weights.data, "int8"), "weights"),
+        Constant("sums", as_constant(weights.data.astype(np.int32).sum(axis=1), "int32"), "tables"),
+        Constant("scales", as_constant(bits, "uint32"), "tables"),
+    ]
+    bias = constant_at(graph, operator, 2)
+    if bias is not None:
+        constants.append(Constant("biases", as_constant(bias, "int32"), "biases"))
+    return Implementation(
+        kernel="mcud_step_fully_connected_s8",
+        snippet=_CALL,
+        values={
+            "s": shape,
+            "q": known,
+            "per_row": int(len(scales) > 1),
+            "ratio_high": _signed(ratio >> 32),
+            "ratio_low": _signed(ratio & 0xFFFFFFFF),
+            "exponent": exponent,
+        },
+        constants=tuple(constants),
+        overlaps=(OverlapRule(input=0, max_distance=-shape.batches * shape.out_c),),
+        sources=("kernels/step_fully_connected_s8.c",),
+        headers=("step_fully_connected_s8.h",),
+        instructions=_instructions(shape, target),
+        reason="weights and their scales stand once for all steps",
+    )
+
+
+def multiplier_of(scale_bits: int, ratio: int, exponent: int) -> tuple[int, int]:
+    """(multiplier, shift) of a row as the kernel computes them."""
+    mantissa = (scale_bits & 0x7FFFFF) | 0x800000
+    product = mantissa * (ratio >> 32) + (mantissa * (ratio & 0xFFFFFFFF) >> 32)
+    high = product >> 55
+    rounded = (product + (1 << (23 + high))) >> (24 + high)
+    shift = exponent + (scale_bits >> 23) - 127 + high
+    return (1 << 30, shift + 1) if rounded == 1 << 31 else (rounded, shift)
+
+
+def _signed(word: int) -> int:
+    return word - (1 << 32) if word >= 1 << 31 else word
+
+
+def _instructions(s: FullyConnectedShape, target: Target) -> float:
+    call, four_rows, row, columns, column = (
+        _DSP_INSTRUCTIONS if target.core.dsp else _PLAIN_INSTRUCTIONS
+    )
+    fours, rest = divmod(s.out_c, 4)
+    body = fours * (four_rows + columns * s.in_c / 4) + rest * column * s.in_c
+    return call + s.batches * (body + row * s.out_c)
