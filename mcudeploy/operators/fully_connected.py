@@ -19,6 +19,7 @@ from mcudeploy.operators.base import (
     register,
 )
 from mcudeploy.operators.kernels.fully_connected import fully_connected_implementation
+from mcudeploy.operators.kernels.fully_connected_mve import helium_fully_connected
 from mcudeploy.operators.matmul import matmul, requantization
 from mcudeploy.operators.shapes import (
     ConvQuantization,
@@ -193,7 +194,8 @@ class FullyConnected(OperatorFamily):
         library = cmsis_fully_connected(shape, quantization, weights, bias, target.core)
         fast = None
         if target.kernels == "auto":
-            fast = fully_connected_implementation(shape, quantization, weights, bias, target)
+            make = helium_fully_connected if target.core.mve else fully_connected_implementation
+            fast = make(shape, quantization, weights, bias, target)
         return (library,) if fast is None else (fast, library)
 
 

@@ -105,7 +105,7 @@ def _parts(
     """The kernel's constants, and whether each channel has a requantization of its own."""
     if target.sizes_only:
         return _unpacked(shape, quantization, target)
-    found = _requantizations(shape, quantization, weights.astype(np.int64), bias)
+    found = fully_connected_requantizations(shape, quantization, weights.astype(np.int64), bias)
     if found is None:
         return None
     kept, starts, constants = found
@@ -144,7 +144,7 @@ def _unpacked(shape: FullyConnectedShape, quantization: ConvQuantization, target
     return _packed(zeros_of_size(words, "int32"), table)
 
 
-def _requantizations(
+def fully_connected_requantizations(
     shape: FullyConnectedShape,
     quantization: ConvQuantization,
     weights: npt.NDArray[np.int64],
