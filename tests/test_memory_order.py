@@ -51,7 +51,7 @@ def test_beyond_its_effort_the_order_is_no_worse_and_the_bound_is_below(
     graph, candidates = random_network(seed, operators=30)
     cost = StepCosts(graph, candidates)
     exact = best_order(graph, cost)
-    monkeypatch.setattr(order_module, "STATES", 5)
+    monkeypatch.setattr(order_module, "WORK", 200)
     hasty = best_order(graph, cost)
     assert is_valid(graph, hasty.steps)
     assert hasty.peak_bytes <= peak_of(graph, range(len(graph.operators)), cost)

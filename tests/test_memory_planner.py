@@ -5,16 +5,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from memory_graphs import IN_PLACE, KIB, kernel, make_board, make_graph, random_network
 
 from mcudeploy import zoo
-from mcudeploy.board import Board
+from mcudeploy.board import Board, find_board
 from mcudeploy.errors import PlanError
+from mcudeploy.frontend.tflite import read_tflite
 from mcudeploy.graph.ir import Graph
+from mcudeploy.graph.passes import run_passes
 from mcudeploy.memory.checker import check_plan
 from mcudeploy.memory.geometry import make_geometry
 from mcudeploy.memory.greedy import orders, place
@@ -22,7 +25,8 @@ from mcudeploy.memory.lifetimes import lifespans, make_layout, usable
 from mcudeploy.memory.packing import QUICK
 from mcudeploy.memory.plan import Plan
 from mcudeploy.memory.planner import PlanOptions, make_plan
-from mcudeploy.operators.base import Implementation, OverlapRule, Placed
+from mcudeploy.operators.base import Implementation, OverlapRule, Placed, Target
+from mcudeploy.operators.support import candidates as all_kernels
 
 FAST = PlanOptions(effort=QUICK)
 ANYWHERE = OverlapRule(0, 0, 0, 0)
@@ -304,6 +308,35 @@ def test_without_overlap_the_zoo_is_planned_to_the_proven_optimum(name: str) -> 
     plan = plan_of(graph, candidates, options=PlanOptions(overlap=False))
     assert plan.certificate.gap_bytes == 0
     assert plan.certificate.order_live_bytes == plan.certificate.order_bound_bytes
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["ad01_int8", "hello_world_int8", "kws_ref_model", "micro_speech_quantized",
+     "pretrainedResnet_quant", "vww_96_int8"],
+)  # fmt: skip
+def test_without_overlap_real_networks_are_planned_to_the_proven_optimum(
+    name: str, real_model: Callable[[str], Path]
+) -> None:
+    graph = read_tflite(real_model(f"{name}.tflite").read_bytes(), name)
+    any_kernel, view = kernel(), kernel(name="none")
+    candidates = [[view if o.kind == "RESHAPE" else any_kernel] for o in graph.operators]
+    plan = plan_of(graph, candidates, options=PlanOptions(overlap=False))
+    assert plan.certificate.gap_bytes == 0
+    assert plan.certificate.order_live_bytes == plan.certificate.order_bound_bytes
+
+
+@pytest.mark.slow(reason="measures seconds, which a busy machine stretches")
+@pytest.mark.parametrize(
+    "name", ["densenet121", "efficientnet_b1", "lstm", "lstm_attention", "gru", "gru_attention"]
+)
+def test_networks_of_300_operators_are_planned_in_two_seconds(name: str) -> None:
+    graph = run_passes(zoo.graph(name))
+    assert len(graph.operators) >= 300
+    kernels = all_kernels(graph, Target(find_board("stm32f469").core, sizes_only=True))
+    begin = time.process_time()
+    make_plan(graph, kernels, find_board("stm32f469"))
+    assert time.process_time() - begin < 2
 
 
 def test_offsets_keep_the_alignment_that_the_core_wants() -> None:

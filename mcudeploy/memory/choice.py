@@ -16,6 +16,7 @@ from typing import Protocol
 
 from mcudeploy.graph.ir import Graph
 from mcudeploy.memory.bounds import best_overlap
+from mcudeploy.memory.geometry import meeting_pairs
 from mcudeploy.memory.lifetimes import (
     Layout,
     lifespans,
@@ -29,6 +30,8 @@ from mcudeploy.operators.base import Implementation
 
 TRIALS = 48
 """Packings tried to grant fast kernels in part."""
+_TRIED_PAIRS = 100_000
+"""Fewer are tried where so many pairs of buffers meet in all of them together."""
 
 
 @dataclass(frozen=True)
@@ -160,11 +163,17 @@ def choose(
         return best
     saved = {step: _saved(candidates[step], leanest[step], wanted[step]) for step in faster}
     faster.sort(key=lambda step: (-saved[step], step))
-    granted = grant(trial, leanest, wanted, faster, target)
+    granted = grant(trial, leanest, wanted, faster, target, _trials(best))
     if granted == leanest:
         return best
     chosen = trial.pack(granted, effort)
     return chosen if chosen.packing.height <= target else trial.pack(granted, QUICK, target)
+
+
+def _trials(choice: Choice) -> int:
+    """How many packings of such a network are worth their time."""
+    pairs = len(meeting_pairs(choice.layout.problem))
+    return min(TRIALS, max(3, _TRIED_PAIRS // max(pairs, 1)))
 
 
 def _alternating(
@@ -197,8 +206,10 @@ def _calm(
     steps = range(len(leanest))
     low = max((live[s] + costs.extra(s, leanest[s], dying[s]) for s in steps), default=0)
     high = best.packing.height
+    tries = _trials(best)
     # An alignment unit more or less is not worth the search.
-    while high - low > max(16, high // 200):
+    while high - low > max(16, high // 200) and tries:
+        tries -= 1
         middle = (low + high) // 2
         calmer = [
             min(
@@ -221,12 +232,17 @@ def _calm(
 
 
 def grant(
-    trial: Trial, leanest: list[int], wanted: list[int], steps: list[int], target: int
+    trial: Trial,
+    leanest: list[int],
+    wanted: list[int],
+    steps: list[int],
+    target: int,
+    most: int = TRIALS,
 ) -> list[int]:
     """The kernels after granting the faster ones for as many of `steps` as `target` bears."""
     current = list(leanest)
     queue, trials = [steps], 0
-    while queue and trials < TRIALS:
+    while queue and trials < most:
         group = queue.pop(0)
         asked = list(current)
         for step in group:

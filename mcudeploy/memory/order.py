@@ -12,8 +12,9 @@ the peak is at least that of the hungriest step on its own, so nothing below tha
 
 The bytes of a step are all live tensors, the operator's outputs and scratch, less what its outputs
 may share with inputs that die there. They are those of the packing's lower bound; views that save
-copies are counted where they save them. Beyond STATES sets the search narrows to a beam: the order
-is then the best found, and the lowest peak still open is its proven bound.
+copies are counted where they save them. Once it has run WORK operators the search narrows to a beam
+that may run as many again: the order is then the best found, and the lowest peak still open is its
+proven bound.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from typing import NamedTuple
 
 from mcudeploy.graph.ir import Graph
 
-STATES = 20_000
-"""Sets of operators looked at before the search narrows to a beam."""
+WORK = 60_000
+"""Operators run, in trial, before the search narrows to a beam; some tenths of a second."""
 BEAM = 64
 
 OWN_ORDER = "the file's order, which no order betters"
@@ -59,6 +60,7 @@ class _Network:
     def __init__(self, graph: Graph, cost: StepCost) -> None:
         self.count = len(graph.operators)
         self.cost = cost
+        self.work = 0
         activations = {
             i for i in graph.activations() if not graph.tensors[i].is_variable
         }  # fmt: skip
@@ -103,6 +105,7 @@ class _Network:
 
     def run(self, state: _State, step: int) -> tuple[int, _State]:
         """Bytes live during a step, and what is after it."""
+        self.work += 1
         done, size = state.done | 1 << step, self.size
         dying = frozenset(
             t for t in self.reads[step] if t not in self.kept and not self.readers[t] & ~done
@@ -185,7 +188,7 @@ def _search(network: _Network, floor: int, ceiling: int) -> tuple[tuple[int, ...
             return _trace(came, full), peak, peak
         if state.done in closed:
             continue
-        if len(closed) >= STATES:
+        if network.work >= WORK:
             steps, found = _beam(network, start, ceiling)
             return steps, found, peak
         closed.add(state.done)
@@ -229,10 +232,14 @@ def _beam(network: _Network, start: int, ceiling: int) -> tuple[tuple[int, ...] 
     layers: dict[int, dict[int, tuple[int, _State, tuple[int, ...]]]] = {
         0: {0: (start, network.start, ())}
     }
+    begun = network.work
     for count in range(network.count):
         reached_sets = layers.pop(count, {}).values()
         kept = sorted(reached_sets, key=lambda entry: (entry[0], entry[1].live, entry[1].done))
-        for peak, state, steps in kept[:BEAM]:
+        share = begun + WORK * (count + 1) // network.count
+        for position, (peak, state, steps) in enumerate(kept[:BEAM]):
+            if position and network.work >= share:
+                break
             for reached, after, taken in _successors(network, state, peak, ceiling):
                 layer = layers.setdefault(after.done.bit_count(), {})
                 if after.done not in layer or reached < layer[after.done][0]:

@@ -64,7 +64,11 @@ def pack(problem: Problem, effort: Effort = NORMAL) -> Packing:
         if strict[0] < height:
             height, offsets, method, order = strict
     if height > target:
-        rounds = effort.placements // len(geometry.items) + 1
+        # A placement looks at all that an item meets, some ten others as a rule.
+        met = sum(map(len, geometry.forbidden))
+        rounds = (
+            min(effort.placements // len(geometry.items), 10 * effort.placements // max(met, 1)) + 1
+        )
         searched, found = local_search(geometry, order, target, rounds)
         if searched < height:
             height, offsets, method = searched, found, "local search"

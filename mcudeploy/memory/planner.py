@@ -7,13 +7,14 @@
 4. `regions`: the board's memory regions, several where one is too small.
 
 Order and kernels are chosen for least live bytes; a reordered network is only taken when its
-packing is lower than that of the file's order.
+packing is lower than that of the file's order. Networks of more than LARGE operators are packed by
+heuristics alone, with the gap to the bound stated: they must not take minutes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mcudeploy.board import Board
 from mcudeploy.errors import PlanError
@@ -29,6 +30,9 @@ from mcudeploy.operators.base import Implementation
 
 Candidates = Sequence[Sequence[Implementation]]
 
+LARGE = 150
+"""Operators above which no exact search is tried."""
+
 
 @dataclass(frozen=True)
 class PlanOptions:
@@ -42,6 +46,7 @@ class PlanOptions:
     """Outputs may lie over inputs as kernels permit; without it they may not share a byte."""
     reorder: bool = True
     effort: Effort = NORMAL
+    """Of the packing; `QUICK` for networks of more than LARGE operators in any case."""
 
 
 def make_plan(
@@ -59,6 +64,8 @@ def make_plan(
     Raises PlanError when an operator is left without a usable implementation.
     """
     options = options or PlanOptions()
+    if len(graph.operators) > LARGE:
+        options = replace(options, effort=QUICK)
     alignment = board.core.alignment
     costs = StepCosts(graph, candidates, options.overlap)
     own = tuple(range(len(graph.operators)))
@@ -67,7 +74,7 @@ def make_plan(
     if options.reorder:
         order = best_order(graph, costs)
     ordered, choice = _chosen(graph, candidates, order.steps, alignment, options, options.effort)
-    if order.steps != own:
+    if order.steps != own and file_peak <= choice.packing.height:
         effort = options.effort if len(own) <= 100 else QUICK
         unchanged = _chosen(graph, candidates, own, alignment, options, effort)
         if unchanged[1].packing.height <= choice.packing.height:

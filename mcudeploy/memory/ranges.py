@@ -21,6 +21,8 @@ from mcudeploy.memory.geometry import Geometry
 
 _TURNS = 60
 """Narrowing stops after so many looks at each item; ranges are then wider than need be."""
+_DIVE_PAIRS = 100_000
+"""Pairs of items that a dive looks at before it gives up; unrolled LSTMs need 15,000."""
 
 
 class Ranges:
@@ -28,6 +30,7 @@ class Ranges:
 
     def __init__(self, geometry: Geometry, height: int) -> None:
         self._geometry = geometry
+        self.pairs = 0
         self.lowest = [0] * len(geometry.items)
         self.highest = [
             (height - item.extent) // item.alignment * item.alignment for item in geometry.items
@@ -58,6 +61,7 @@ class Ranges:
             turns -= 1
             i = next(iter(waiting))
             del waiting[i]
+            self.pairs += len(forbidden[i])
             for j, intervals in forbidden[i].items():
                 low_i, high_i, low_j, high_j = lowest[i], highest[i], lowest[j], highest[j]
                 least, most = low_i - high_j, high_i - low_j
@@ -108,5 +112,7 @@ def _dive(geometry: Geometry, height: int, upwards: bool) -> list[int] | None:
         open_items.remove(chosen)
         ends = ranges.lowest[chosen], ranges.highest[chosen]
         if not any(ranges.settle(chosen, end) for end in (ends[::-1] if upwards else ends)):
+            return None
+        if ranges.pairs > _DIVE_PAIRS:
             return None
     return ranges.lowest
