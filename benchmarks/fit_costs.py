@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -24,7 +25,7 @@ from scipy.optimize import nnls
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from cost_layers import MAKERS, Layer, count_instructions, layers
+from cost_layers import MAKERS, Layer, count_costs, layers
 
 from mcudeploy.board import CORES, Core
 from mcudeploy.operators import costs
@@ -35,15 +36,20 @@ LAYERS = {
     "conv": 70,
     "conv 1x1": 70,
     "depthwise": 110,
-    "dense": 45,
-    "dense per row": 25,
+    "dense": 60,
+    "dense per row": 40,
     "MEAN": 120,
+    "MUL": 80,
+    "PAD": 90,
+    "TRANSPOSE": 90,
+    "CONCATENATION": 90,
 }
 OTHER_LAYERS = 30
 CHECKED_LAYERS = 6
+LEAST_COST = 0.005
 FIT_SEED, CHECK_SEED = 1, 1_000_003
 
-Measured = tuple[Layer, Implementation, int]
+Measured = tuple[Layer, Implementation, tuple[int, int]]
 
 
 def measure(core: Core, seed: int, checked: bool, kernel: str) -> Iterator[list[Measured]]:
@@ -57,30 +63,36 @@ def measure(core: Core, seed: int, checked: bool, kernel: str) -> Iterator[list[
             for one in layer.implementations
             if kernel in one.kernel and (checked or one.work)
         ]
-        counts = count_instructions(found, core, random)
+        counts = count_costs(found, core, random)
         yield [(layer, one, n) for (layer, one), n in zip(found, counts, strict=True)]
 
 
-def fit(rows: Sequence[Measured]) -> dict[str, float]:
-    """Cost of each part of one kernel's work."""
+def fit(rows: Sequence[Measured]) -> dict[str, list[float]]:
+    """Cost of each part of one kernel's work: instructions, cycles."""
     names = list(dict.fromkeys(name for _, one, _ in rows for name in one.work))
-    counts = np.array([count for _, _, count in rows], float)
     work = np.array([[one.work.get(name, 0.0) for name in names] for _, one, _ in rows])
-    solution, _ = nnls(work / counts[:, None], np.ones(len(rows)), maxiter=10_000)
+    columns = []
+    for column in range(2):
+        counts = np.array([count[column] for *_, count in rows], float)
+        solution, _ = nnls(work / counts[:, None], np.ones(len(rows)), maxiter=10_000)
+        columns.append(solution.tolist())
     return {
-        name: round(float(cost), 2)
-        for name, cost in zip(names, solution, strict=True)
-        if cost >= 0.005
+        name: [round(cost, 2) for cost in costs]
+        for name, *costs in zip(names, *columns, strict=True)
+        if max(costs) >= LEAST_COST
     }
 
 
 def errors(rows: Sequence[Measured], core: Core) -> dict[str, list[float]]:
     """Relative errors by kernel; those that are not predicted are left out."""
     found: dict[str, list[float]] = defaultdict(list)
-    for _, one, count in rows:
+    for _, one, counts in rows:
         predicted = costs.predicted_instructions(one, core)
+        cycles = costs.predicted_cycles(one, core)
         if predicted is not None:
-            found[one.kernel].append(predicted / count - 1)
+            found[one.kernel].append(predicted / counts[0] - 1)
+        if cycles is not None:
+            found[one.kernel + ", cycles"].append(cycles / counts[1] - 1)
     return found
 
 
@@ -95,7 +107,7 @@ def show(core: Core, found: dict[str, list[float]]) -> None:
         )
 
 
-def fit_core(core: Core, kernel: str) -> dict[str, dict[str, float]]:
+def fit_core(core: Core, kernel: str) -> dict[str, dict[str, list[float]]]:
     grouped: dict[str, list[Measured]] = defaultdict(list)
     for rows in measure(core, FIT_SEED, False, kernel):
         for row in rows:
@@ -127,7 +139,9 @@ def main() -> None:
         fitted = fit_core(CORES[name], given.kernel)
         for same in (other for other, core in CORES.items() if is_same(core, CORES[name])):
             table[same] = {**table.get(same, {}), **fitted}
-        TABLE.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        text = json.dumps(table, indent=1, sort_keys=True)
+        text = re.sub(r"\[\s+([^]]*?),\s+([^]]*?)\s+\]", r"[\1, \2]", text)
+        TABLE.write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

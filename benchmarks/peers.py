@@ -24,6 +24,8 @@ class Peer:
     ms: dict[str, float]
 
 
+PEERS_CORE = "cortex-m4f"
+
 PEERS = (
     Peer(
         "kws_ref_model", "kws", 7_847_300, 7_696_048, 22_820, 55_992, 16_000,

@@ -27,7 +27,7 @@ class Measured(Protocol):
     @property
     def model(self) -> str: ...
     @property
-    def kernels(self) -> str: ...
+    def variant(self) -> str: ...
     @property
     def macs(self) -> int: ...
     @property
@@ -52,7 +52,7 @@ def _instructions(rows: Sequence[Measured]) -> Bars:
     series: dict[str, dict[str, float]] = {}
     macs = {row.model: row.macs for row in rows}
     for row in rows:
-        series.setdefault(f"--kernels {row.kernels}", {})[row.model] = row.instructions / row.macs
+        series.setdefault(f"mcudeploy, {row.variant}", {})[row.model] = row.instructions / row.macs
     series["TFLM + CMSIS-NN"] = {p.short: p.tflm_instructions / macs[p.short] for p in PEERS}
     return list(series.items())
 
@@ -62,7 +62,7 @@ def _milliseconds(rows: Sequence[Measured]) -> Bars:
     published = {peer.short: peer.ms for peer in PEERS if peer.ms}
     for row in rows:
         if row.milliseconds is not None and row.model in published:
-            series.setdefault(f"--kernels {row.kernels}", {})[row.model] = row.milliseconds
+            series.setdefault(f"mcudeploy, {row.variant}", {})[row.model] = row.milliseconds
     for model, figures in published.items():
         for peer, value in figures.items():
             series.setdefault(peer, {})[model] = value

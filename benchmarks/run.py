@@ -4,9 +4,11 @@
 The networks are looked for in the folder that MCUDEPLOY_MODELS names. Every figure is of a firmware
 that was linked, run on the embedded emulator and found bit-exact; instruction counts are exact,
 milliseconds are estimates by the cycle model. Tables go to standard output, bench.json and
-bench.png into the output folder.
+bench.png into the output folder, and those of docs/comparison.md are rewritten where its boards
+and variants were measured.
 
-    python benchmarks/run.py [--board nucleo_l4r5zi] [--kernels auto cmsis-nn] [--output out/bench]
+    python benchmarks/run.py [--board nucleo_l4r5zi] [--variant balanced speed cmsis-nn]
+                             [--output out/bench]
 """
 
 from __future__ import annotations
@@ -18,24 +20,36 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from peers import PEERS, Peer
+from page import write_page
+from peers import PEERS, PEERS_CORE, Peer
 from picture import draw
 from rich.console import Console
 
 import mcudeploy
+from mcudeploy.board import find_board
 from mcudeploy.profiling import OperatorProfile
 from mcudeploy.report.jsonify import document
 from mcudeploy.report.terminal import table
 from mcudeploy.toolchain.compare import PartComparison
 
+VARIANTS: dict[str, dict[str, str]] = {
+    "balanced": {},
+    "speed": {"optimize": "speed"},
+    "cmsis-nn": {"kernels": "cmsis-nn"},
+}
+"""What is measured, with the options that differ from the default."""
+BOARDS = ("nucleo_l4r5zi", "mps2_an385", "raspberry_pi_pico")
+"""Cortex-M4F, of which the peers' figures are; Cortex-M3 and M0+ without DSP instructions."""
+
 
 @dataclass(frozen=True)
 class Row:
-    """One network, measured with one choice of kernels."""
+    """One network on one board, measured with one choice of kernels."""
 
     model: str
     board: str
-    kernels: str
+    core: str
+    variant: str
     bit_exact: bool
     distinct_outputs: int
     inferences: int
@@ -47,6 +61,7 @@ class Row:
     weights_bytes: int
     macs: int
     instructions: int
+    cycles: float | None
     milliseconds: float | None
     layers: tuple[OperatorProfile, ...]
 
@@ -55,10 +70,13 @@ def linked(sizes: tuple[PartComparison, ...], part: str) -> int:
     return sum(row.linked_bytes for row in sizes if row.part == part)
 
 
-def measure(peer: Peer, models: Path, board: str, kernels: str, folder: Path) -> Row:
+def measure(peer: Peer, models: Path, board: str, variant: str, folder: Path) -> Row:
     """Deploy one network and read its figures off the linked, verified firmware."""
     done = mcudeploy.deploy(
-        models / f"{peer.model}.tflite", board, folder / f"{peer.short}-{kernels}", kernels=kernels
+        models / f"{peer.model}.tflite",
+        board,
+        folder / f"{peer.short}-{board}-{variant}",
+        **VARIANTS[variant],
     )
     assert done.built is not None and done.tested is not None
     sizes, verdict = done.built.sizes, done.tested.verdicts[0]
@@ -66,7 +84,8 @@ def measure(peer: Peer, models: Path, board: str, kernels: str, folder: Path) ->
     return Row(
         model=peer.short,
         board=board,
-        kernels=kernels,
+        core=find_board(board).core.name,
+        variant=variant,
         bit_exact=verdict.passed,
         distinct_outputs=verdict.distinct_outputs,
         inferences=verdict.inferences,
@@ -78,6 +97,7 @@ def measure(peer: Peer, models: Path, board: str, kernels: str, folder: Path) ->
         weights_bytes=sum(linked(sizes, part) for part in ("weights", "biases", "tables")),
         macs=done.tested.manifest.macs,
         instructions=verdict.instructions,
+        cycles=profile.zero_wait_cycles,
         milliseconds=profile.milliseconds,
         layers=profile.operators,
     )
@@ -87,27 +107,29 @@ def show(rows: list[Row]) -> None:
     """Two tables: instructions, then memory."""
     out = Console(width=110, highlight=False)
     peers = {peer.short: peer for peer in PEERS}
-    numbers = ("instructions", "per MAC", "CMSIS-NN called", "TFLM + CMSIS-NN", "ratio")
-    made = table("model", "kernels", "exact", *numbers, right=numbers)
+    theirs = {row.model: row for row in rows if row.variant == "cmsis-nn"}
+    numbers = ("instructions", "per MAC", "cycles", "of CMSIS-NN", "TFLM + CMSIS-NN", "of TFLM")
+    made = table("model", "variant", "exact", *numbers, right=numbers)
     for row in rows:
-        peer = peers[row.model]
-        direct = peer.cmsis_instructions
+        tflm = peers[row.model].tflm_instructions if row.core == PEERS_CORE else None
+        other = theirs.get(row.model)
         made.add_row(
-            row.model, row.kernels, f"{'yes' if row.bit_exact else 'NO'} ({row.distinct_outputs})",
+            row.model, row.variant, f"{'yes' if row.bit_exact else 'NO'} ({row.distinct_outputs})",
             f"{row.instructions:,}", f"{row.instructions / row.macs:.2f}",
-            f"{direct:,}" if direct else "", f"{peer.tflm_instructions:,}",
-            f"{row.instructions / peer.tflm_instructions:.3f}",
+            f"{row.cycles:,.0f}" if row.cycles else "",
+            f"{row.instructions / other.instructions:.3f}" if other else "",
+            f"{tflm:,}" if tflm else "", f"{row.instructions / tflm:.3f}" if tflm else "",
         )  # fmt: skip
-    out.print(f"instructions per inference on {rows[0].board} (distinct outputs in brackets)")
+    out.print(f"instructions per inference, {rows[0].board}, {rows[0].core} (in brackets: outputs)")
     out.print(made)
     numbers = ("arena", "TFLM arena", "bound", "runtime", "stack", "code", "estimate",
                "TFLM code", "weights")  # fmt: skip
-    made = table("model", "kernels", *numbers, right=numbers)
+    made = table("model", "variant", *numbers, right=numbers)
     for row in rows:
         peer = peers[row.model]
         bound = peer.lower_bound_bytes
         made.add_row(
-            row.model, row.kernels, f"{row.arena_bytes:,}", f"{peer.tflm_arena_bytes:,}",
+            row.model, row.variant, f"{row.arena_bytes:,}", f"{peer.tflm_arena_bytes:,}",
             f"{bound:,}" if bound else "", f"{row.runtime_bytes:,}", f"{row.stack_bytes:,}",
             f"{row.code_bytes:,}", f"{row.estimated_code_bytes:,}", f"{peer.tflm_code_bytes:,}",
             f"{row.weights_bytes:,}",
@@ -134,15 +156,30 @@ def show_layers(ours: Row, theirs: Row) -> None:
             f"{one.instructions / other.instructions:.2f}", cycles or "",
         )  # fmt: skip
     out = Console(width=140, highlight=False)
-    out.print(f"\n{ours.model}: --kernels {ours.kernels}, the other is {theirs.kernels}")
+    out.print(f"\n{ours.model} on {ours.core}: {ours.variant}, the other is {theirs.variant}")
     out.print(made)
+
+
+def measure_board(board: str, variants: list[str], models: Path) -> list[Row]:
+    """All networks that fit the board, shown."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for peer in PEERS:
+            for variant in variants:
+                rows.append(measure(peer, models, board, variant, Path(folder)))
+    show(rows)
+    for peer in PEERS:
+        ours, *others = [row for row in rows if row.model == peer.short]
+        for theirs in others:
+            show_layers(ours, theirs)
+    return rows
 
 
 def main() -> int:
     """Measure all networks; exit code 1 when one of them is not bit-exact."""
     parser = argparse.ArgumentParser(description="Real networks beside the peers' figures.")
-    parser.add_argument("--board", default="nucleo_l4r5zi")
-    parser.add_argument("--kernels", nargs="+", default=["auto", "cmsis-nn"])
+    parser.add_argument("--board", nargs="+", default=BOARDS)
+    parser.add_argument("--variant", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--output", type=Path, default=Path("out/bench"))
     chosen = parser.parse_args()
     models = os.environ.get("MCUDEPLOY_MODELS")
@@ -150,21 +187,15 @@ def main() -> int:
         print("skipped: MCUDEPLOY_MODELS names no folder of real models", file=sys.stderr)
         return 0
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        for peer in PEERS:
-            for kernels in chosen.kernels:
-                rows.append(measure(peer, Path(models), chosen.board, kernels, Path(folder)))
-    show(rows)
-    per_model = [[row for row in rows if row.model == peer.short] for peer in PEERS]
-    for ours, *others in per_model:
-        for theirs in others:
-            show_layers(ours, theirs)
+    for board in chosen.board:
+        rows += measure_board(board, chosen.variant, Path(models))
     chosen.output.mkdir(parents=True, exist_ok=True)
     (chosen.output / "bench.json").write_text(
         document("bench", rows=rows, peers=PEERS) + "\n", encoding="utf-8"
     )
-    draw(rows, chosen.output / "bench.png")
-    print(f"\nwritten: {chosen.output}/bench.json, {chosen.output}/bench.png")
+    draw([row for row in rows if row.core == PEERS_CORE], chosen.output / "bench.png")
+    written = write_page(rows)
+    print(f"\nwritten: {chosen.output}/bench.json, {chosen.output}/bench.png, {written}")
     return 0 if all(row.bit_exact for row in rows) else 1
 
 

@@ -120,6 +120,8 @@ def _transposed(b: ModelBuilder, random: Random) -> int:
 
 def _dense(b: ModelBuilder, random: Random, per_row: bool) -> int:
     in_c, out_c = int(random.integers(8, 300)), int(random.integers(2, 80))
+    if random.random() < 0.15:
+        out_c = int(random.integers(1, 4))
     x = b.input((1, in_c), scale=1.0, zero_point=int(random.integers(-128, 128)))
     scales = [float(s) for s in random.uniform(0.8, 1.2, out_c)] if per_row else 1.0
     w = b.constant(_weights(random, (out_c, in_c)), scale=scales)
@@ -156,6 +158,12 @@ def _softmax(b: ModelBuilder, random: Random) -> int:
     shape = (int(random.integers(1, 20)), int(random.integers(2, 60)))
     x = b.input((1, *shape), scale=float(2.0 ** random.uniform(-6, 0)))
     return b.operator("SOFTMAX", [x], b.tensor((1, *shape), scale=1 / 256, zero_point=-128), beta=1)
+
+
+def _table(b: ModelBuilder, random: Random) -> int:
+    shape = (1, int(random.integers(1, 2000)))
+    x = b.input(shape, scale=float(random.uniform(0.01, 0.1)))
+    return b.operator("LOGISTIC", [x], b.tensor(shape, scale=1 / 256, zero_point=-128))
 
 
 def _moved(b: ModelBuilder, random: Random, kind: str) -> int:
@@ -204,6 +212,7 @@ MAKERS: dict[str, Callable[[ModelBuilder, Random], int]] = {
     "dense per row": lambda b, r: _dense(b, r, True),
     "softmax": _softmax,
     "product": _product,
+    "table": _table,
     **{k: (lambda b, r, k=k: _pool(b, r, k)) for k in ("AVERAGE_POOL_2D", "MAX_POOL_2D")},
     **{
         k: (lambda b, r, k=k: _binary(b, r, k))
@@ -240,6 +249,13 @@ def count_instructions(
     measured: Sequence[tuple[Layer, Implementation]], core: Core, random: Random
 ) -> list[int]:
     """Exact instructions of each implementation on random input, compiled as projects are."""
+    return [instructions for instructions, _ in count_costs(measured, core, random)]
+
+
+def count_costs(
+    measured: Sequence[tuple[Layer, Implementation]], core: Core, random: Random
+) -> list[tuple[int, int]]:
+    """Exact instructions, and cycles by the core's model, as in `count_instructions`."""
     counts = []
     tree = cmsis_nn.source()
     for start in range(0, len(measured), _PROGRAM_CASES):
@@ -254,5 +270,6 @@ def count_instructions(
         more = ["-I", str(tree / "Include"), "-include", "string.h", *files]
         with tempfile.TemporaryDirectory() as folder:
             program = CountedProgram(cases, core, Path(folder), more=more)
-            counts += [program.run(index).instructions for index in range(len(cases))]
+            runs = [program.run(index) for index in range(len(cases))]
+            counts += [(run.instructions, run.cycles) for run in runs]
     return counts

@@ -202,12 +202,25 @@ typedef struct {
     int32_t offsets[TILE]; /* of the pixels' outputs; absent pixels repeat the last one's */
 } tile;
 
+static inline int8_t exactly(const int32_t *constants, int32_t sum, int32_t offset)
+{
+    return (int8_t)mcud_requantize(sum, constants[1], offset, constants[2] & 0xFF);
+}
+
+static inline int8_t fast(const int32_t *constants, int32_t sum, int32_t addend)
+{
+    return (int8_t)mcud_saturate8(mcud_high_mla(sum, constants[1], addend) >> SHIFT);
+}
+
 /* The outputs of the channels [number, end) at the pixels of a tile. */
 static void multiply_tile(const tile *t, int8_t *out, int32_t number, int32_t end)
 {
     const mcud_conv_plain_s8_t *const p = t->p;
     const int32_t *constants = p->constants + 3 * number;
     const int8_t *weights = p->weights + number * t->taps;
+    const int32_t second = t->offsets[1];
+    const int32_t third = t->offsets[2];
+    const int32_t fourth = t->offsets[3];
     channel c = {.last = t->patch + 2 * t->taps};
     for (; number < end; number++, constants += 3, weights += t->taps, out++) {
         const int32_t flags = constants[2];
@@ -219,16 +232,18 @@ static void multiply_tile(const tile *t, int8_t *out, int32_t number, int32_t en
         c.end = c.last - 2 * rest;
         add_products(t->patch, weights, &c);
         if (flags & FLAG_EXACT) {
-            const int32_t e = flags & 0xFF;
-            const int32_t offset = mcud_requantize_offset(p->layer.out_zero_point, e);
-            for (int32_t i = 0; i < TILE; i++) {
-                out[t->offsets[i]] = (int8_t)mcud_requantize(c.sums[i], constants[1], offset, e);
-            }
-            continue;
-        }
-        for (int32_t i = 0; i < TILE; i++) {
-            const int32_t high = mcud_high_mla(c.sums[i], constants[1], flags & ~CHUNK_BITS);
-            out[t->offsets[i]] = (int8_t)mcud_saturate8(high >> SHIFT);
+            const int32_t zero_point = p->layer.out_zero_point;
+            const int32_t offset = mcud_requantize_offset(zero_point, flags & 0xFF);
+            out[0] = exactly(constants, c.sums[0], offset);
+            out[second] = exactly(constants, c.sums[1], offset);
+            out[third] = exactly(constants, c.sums[2], offset);
+            out[fourth] = exactly(constants, c.sums[3], offset);
+        } else {
+            const int32_t addend = flags & ~CHUNK_BITS;
+            out[0] = fast(constants, c.sums[0], addend);
+            out[second] = fast(constants, c.sums[1], addend);
+            out[third] = fast(constants, c.sums[2], addend);
+            out[fourth] = fast(constants, c.sums[3], addend);
         }
     }
 }

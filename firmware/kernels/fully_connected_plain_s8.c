@@ -7,6 +7,67 @@
 
 #define CHANNELS 4
 
+#if defined(__ARM_ARCH_6M__)
+
+/* One input: r5, against its word r4; the totals are r8 to r11. */
+#define STEP                                                                                       \
+    "ldmia r0!, {r4}\n"                                                                            \
+    "ldrsb r5, [r1, r7]\n"                                                                         \
+    "adds r7, #1\n"                                                                                \
+    "sxtb r6, r4\n"                                                                                \
+    "muls r6, r5\n"                                                                                \
+    "add r8, r6\n"                                                                                 \
+    "lsls r6, r4, #16\n"                                                                           \
+    "asrs r6, #24\n"                                                                               \
+    "muls r6, r5\n"                                                                                \
+    "add r9, r6\n"                                                                                 \
+    "lsls r6, r4, #8\n"                                                                            \
+    "asrs r6, #24\n"                                                                               \
+    "muls r6, r5\n"                                                                                \
+    "add r10, r6\n"                                                                                \
+    "asrs r4, #24\n"                                                                               \
+    "muls r4, r5\n"                                                                                \
+    "add r11, r4\n"
+
+/* Four sums in the upper registers, which a compiler moves to and fro. */
+__attribute__((naked, noinline)) static void
+add_four_channels(__attribute__((unused)) const int32_t *words,
+                  __attribute__((unused)) const int8_t *x, __attribute__((unused)) int32_t count,
+                  __attribute__((unused)) int32_t *totals)
+{
+    __asm__ volatile(".syntax unified\n"
+                     "push {r3-r7, lr}\n"
+                     "mov r4, r8\n"
+                     "mov r5, r9\n"
+                     "mov r6, r10\n"
+                     "mov r7, r11\n"
+                     "push {r4-r7}\n"
+                     "ldmia r3!, {r4-r7}\n"
+                     "mov r8, r4\n"
+                     "mov r9, r5\n"
+                     "mov r10, r6\n"
+                     "mov r11, r7\n"
+                     "movs r7, #0\n"
+                     "lsls r4, r2, #31\n" /* an odd number: enter at the second */
+                     "bne 2f\n"
+                     "1:\n" STEP "2:\n" STEP "cmp r7, r2\n"
+                     "bne 1b\n"
+                     "ldr r0, [sp, #16]\n"
+                     "mov r4, r8\n"
+                     "mov r5, r9\n"
+                     "mov r6, r10\n"
+                     "mov r7, r11\n"
+                     "stmia r0!, {r4-r7}\n"
+                     "pop {r4-r7}\n"
+                     "mov r8, r4\n"
+                     "mov r9, r5\n"
+                     "mov r10, r6\n"
+                     "mov r11, r7\n"
+                     "pop {r3-r7, pc}\n");
+}
+
+#else
+
 /* Input i against its word. */
 #define STEP(i)                                                                                    \
     do {                                                                                           \
@@ -39,6 +100,8 @@ static void add_four_channels(const int32_t *words, const int8_t *x, int32_t cou
     totals[2] = c;
     totals[3] = d;
 }
+
+#endif
 
 static int32_t add_one_channel(const int8_t *w, const int8_t *x, int32_t count, int32_t total)
 {

@@ -211,7 +211,7 @@ static inline int32_t mcud_saturate8(int32_t value)
     __asm__("ssat %0, #8, %1" : "=r"(result) : "r"(value));
     return result;
 #else
-    return mcud_clamp(value, -128, 127);
+    return (uint32_t)value + 128u > 255u ? (value >> 31) ^ 127 : value;
 #endif
 }
 

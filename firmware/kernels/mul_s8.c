@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Elementwise product. Two elements are extended and centred by one SXTAB16, multiplied by halves
+ * Elementwise product. With DSP instructions two elements are extended and centred by one SXTAB16, multiplied by halves
  * with the start of the sum added, and requantized as convolutions are.
  */
 #include "mul_s8.h"
@@ -22,6 +22,8 @@ static inline uint32_t multiply(const multiplier *m, int32_t x, int32_t y, int32
     return (uint32_t)value & 0xFF;
 }
 
+#if MCUD_DSP
+
 static inline int32_t low(uint32_t pair)
 {
     return (int16_t)pair;
@@ -35,22 +37,21 @@ static inline int32_t high(uint32_t pair)
 /* Two int16 sums. */
 static inline uint32_t add_pairs(uint32_t a, uint32_t b)
 {
-#if MCUD_DSP
     uint32_t result;
     __asm__("sadd16 %0, %1, %2" : "=r"(result) : "r"(a), "r"(b));
     return result;
-#else
-    return mcud_pair(low(a) + low(b), high(a) + high(b));
-#endif
 }
+
+#endif
 
 static inline void multiply_row(const multiplier *m, const int8_t *in1, const int8_t *in2,
                                 int8_t *out, int32_t count, int32_t fast)
 {
     const mcud_mul_s8_t *const p = m->p;
+#if MCUD_DSP
     const uint32_t minus1 = mcud_pair(-p->zero_point1, -p->zero_point1);
     const uint32_t minus2 = mcud_pair(-p->zero_point2, -p->zero_point2);
-    int8_t *const end = out + (count & ~3);
+    const int8_t *const end = out + (count & ~3);
     for (; out < end; out += 4, in1 += 4, in2 += 4) {
         const uint32_t a = mcud_load4(in1);
         const uint32_t b = mcud_load4(in2);
@@ -63,7 +64,9 @@ static inline void multiply_row(const multiplier *m, const int8_t *in1, const in
                              | multiply(m, high(even1), high(even2), fast) << 16
                              | multiply(m, high(odd1), high(odd2), fast) << 24);
     }
-    for (int32_t i = 0; i < (count & 3); i++) {
+    count &= 3;
+#endif
+    for (int32_t i = 0; i < count; i++) {
         out[i] = (int8_t)multiply(m, in1[i] - p->zero_point1, in2[i] - p->zero_point2, fast);
     }
 }

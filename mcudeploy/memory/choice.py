@@ -278,8 +278,11 @@ class _Trial:
 
 
 def _saved(kernels: Sequence[Implementation], slow: int, fast: int) -> float:
-    """Instructions saved, where both kernels state theirs."""
-    before, after = kernels[slow].instructions, kernels[fast].instructions
+    """Cycles saved, or instructions, where both kernels state theirs."""
+    one, other = kernels[slow], kernels[fast]
+    if one.cycles is not None and other.cycles is not None:
+        return one.cycles - other.cycles
+    before, after = one.instructions, other.instructions
     return before - after if before is not None and after is not None else 0.0
 
 

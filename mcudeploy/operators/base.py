@@ -168,6 +168,8 @@ class Implementation:
     """How often each loop of the kernel runs, by names of which costs.json knows the cost."""
     instructions: float | None = None
     """Predicted instructions on the target's core; set it only where `work` cannot tell them."""
+    cycles: float | None = None
+    """Predicted cycles with memory that never waits, where the core has a model of them."""
     code_bytes: int = 0
     """Estimated size of the call itself, kernels aside."""
     reason: str = ""

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Predicted instructions of an implementation, without a build.
+"""Predicted instructions and cycles of an implementation, without a build.
 
 A kernel states in its `Implementation` either
 
-- `work={"element": n, ...}`: how often each of its loops runs. What a round costs on each core is
-  in `costs.json`, found by `benchmarks/fit_costs.py` from exact counts of compiled kernels on an
-  emulator, over shapes drawn at random; or
+- `work={"element": n, ...}`: how often each of its loops runs. What a round costs on each core, in
+  instructions and in cycles, is in `costs.json`, found by `benchmarks/fit_costs.py` from exact
+  counts of compiled kernels on an emulator, over shapes drawn at random; or
 - `instructions=...`, a formula of its own.
 
 What states neither, or has not been measured on the core, is not predicted: None, never a guess.
+Where a core has a cycle model (`profiling/cycles.py`), kernels are chosen by cycles: fewer
+instructions may take longer.
 
 Milliseconds follow by rates: cycles an instruction when no memory waits, and words loaded from
 flash an instruction, as `profile` found them on MLPerf Tiny's networks. They are rougher than what
@@ -53,23 +55,38 @@ _TABLE = Path(__file__).with_name("costs.json")
 
 
 @cache
-def _costs() -> Mapping[str, Mapping[str, Mapping[str, float]]]:
-    """Core, kernel, part: instructions of one round."""
-    table: Mapping[str, Mapping[str, Mapping[str, float]]]
+def _costs() -> Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]:
+    """Core, kernel, part: instructions of one round and, where there is a model, cycles."""
+    table: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]
     table = json.loads(_TABLE.read_text(encoding="utf-8"))
     return table
+
+
+def _predicted(implementation: Implementation, core: Core, column: int) -> float | None:
+    if not implementation.snippet:
+        return 0.0
+    parts = _costs().get(core.name, {}).get(implementation.kernel)
+    if not implementation.work or not parts:
+        return None
+    if any(len(costs) <= column for costs in parts.values()):
+        return None
+    return sum(
+        parts[name][column] * count for name, count in implementation.work.items() if name in parts
+    )
 
 
 def predicted_instructions(implementation: Implementation, core: Core) -> float | None:
     """Instructions of one execution on a core, None where nobody knows."""
     if implementation.instructions is not None:
         return implementation.instructions
-    if not implementation.snippet:
-        return 0.0
-    parts = _costs().get(core.name, {}).get(implementation.kernel)
-    if not implementation.work or parts is None:
-        return None
-    return sum(parts.get(name, 0.0) * count for name, count in implementation.work.items())
+    return _predicted(implementation, core, 0)
+
+
+def predicted_cycles(implementation: Implementation, core: Core) -> float | None:
+    """Cycles of one execution with memory that never waits, None where there is no model."""
+    if implementation.cycles is not None:
+        return implementation.cycles
+    return _predicted(implementation, core, 1)
 
 
 def predicted_milliseconds(implementation: Implementation, board: Board) -> float | None:
@@ -81,16 +98,25 @@ def predicted_milliseconds(implementation: Implementation, board: Board) -> floa
     rate = rates[_LIBRARY if implementation.kernel.startswith(_LIBRARY) else _OWN]
     stall = flash_stall(board)
     waits = rate.flash_words * stall.per_word + rate.branches * stall.per_branch
-    return instructions * (rate.cycles + waits) / board.clock.hz * 1000
+    cycles = predicted_cycles(implementation, board.core)
+    if cycles is None:
+        cycles = instructions * rate.cycles
+    return (cycles + instructions * waits) / board.clock.hz * 1000
 
 
 def fastest_first(
     implementations: Sequence[Implementation], core: Core
 ) -> tuple[Implementation, ...]:
-    """With their predictions, in order of these; as given where one has none."""
+    """With predictions, in order of cycles, else of instructions; as given where one has none."""
     costed = [
-        replace(one, instructions=predicted_instructions(one, core)) for one in implementations
+        replace(
+            one, instructions=predicted_instructions(one, core), cycles=predicted_cycles(one, core)
+        )
+        for one in implementations
     ]
-    if any(one.instructions is None for one in costed):
-        return tuple(costed)
-    return tuple(sorted(costed, key=lambda one: one.instructions or 0.0))
+    for figures in ([one.cycles for one in costed], [one.instructions for one in costed]):
+        known = [figure for figure in figures if figure is not None]
+        if len(known) == len(costed):
+            order = sorted(range(len(costed)), key=known.__getitem__)
+            return tuple(costed[number] for number in order)
+    return tuple(costed)

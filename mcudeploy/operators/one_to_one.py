@@ -91,8 +91,6 @@ def _table_call(graph: Graph, operator: Operator, target: Target) -> Implementat
     table = zeros_of_size(256, "int8") if target.sizes_only else table_for(graph, operator)
     return Implementation(
         kernel="mcud_table_s8",
-        # 15 for four elements, counted on Cortex-M4F.
-        instructions=3.75 * source.elements + 40.0,
         snippet=_CALL,
         values={"elements": source.elements},
         constants=(Constant("table", as_constant(table, "int8"), "tables"),),

@@ -72,11 +72,15 @@ def row_candidates(graph: Graph, target: Target) -> tuple[tuple[Implementation, 
 
 
 def _of_all_rows(graph: Graph, operator: Operator, form: Implementation) -> Implementation:
-    known = form.instructions
+    known, cycles = form.instructions, form.cycles
     if known is None or form.rows is None or not form.rows.flat or form.rows.accumulates:
         return form
     height = graph.tensors[operator.outputs[0]].shape[1]
-    return replace(form, instructions=known * height)
+    return replace(
+        form,
+        instructions=known * height,
+        cycles=None if cycles is None else cycles * height,
+    )
 
 
 def _edge_refusals(graph: Graph) -> list[str]:

@@ -233,12 +233,6 @@ def mean_work(s: MeanShape) -> Work:
     }
 
 
-def depthwise_pixels_work(s: ConvShape, exact_channels: int) -> Work:
-    """mcud_depthwise_pixels_s8: each pixel's channels by four."""
-    by_four = depthwise_work(s, "arm_depthwise_conv_3x3_s8")
-    return {**by_four, "exact": s.out_h * s.out_w * exact_channels}
-
-
 def window_work(s: ConvShape) -> Work:
     """mcud_conv_any_s8: every output's window on its own."""
     heights, widths = sum(_heights(s)), sum(_widths(s))

@@ -29,7 +29,7 @@ from mcudeploy.operators.kernels.conv_geometry import (
     is_clamped,
 )
 from mcudeploy.operators.kernels.conv_plain import plain_conv_implementation
-from mcudeploy.operators.kernels.cost import conv_instructions
+from mcudeploy.operators.kernels.cost import conv_work
 from mcudeploy.operators.kernels.requantize import (
     ExactRequantization,
     FastRequantization,
@@ -258,7 +258,7 @@ def conv_implementation(
         overlaps=(OverlapRule(input=0, max_distance=conv_max_distance(shape, _TILE)),),
         sources=("kernels/conv_s8.c",),
         headers=("conv_s8.h",),
-        instructions=conv_instructions(shape, len(taps), _exact_pairs(packed, len(taps))),
+        work=conv_work(shape, quantization, len(taps), _exact_pairs(packed, len(taps))),
         reason="three pixels by two channels in registers",
         rows=convolution_rows(shape),
     )

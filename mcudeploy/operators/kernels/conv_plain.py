@@ -77,7 +77,7 @@ def chunk_taps(weights: npt.NDArray[np.int64]) -> int:
     raise AssertionError("one product of int8 always fits")
 
 
-def _work(shape: ConvShape, chunks: list[int], exact: int) -> Mapping[str, float]:
+def _work(shape: ConvShape, clamped: int, chunks: list[int], exact: int) -> Mapping[str, float]:
     """What the kernel does, by tiles; `chunks` of all channels."""
     lines = 1 if shape.groups == 1 else shape.out_h
     pixels = shape.out_h * shape.out_w
@@ -104,6 +104,7 @@ def _work(shape: ConvShape, chunks: list[int], exact: int) -> Mapping[str, float
         "rest": tiles * sum(taps % chunk > 0 for chunk in chunks),
         "chunk": tiles * sum(-(-taps // chunk) for chunk in chunks),
         "product": tiles * shape.out_c * taps,
+        "clamped": pixels * shape.out_c * clamped,
     }
 
 
@@ -148,7 +149,7 @@ def plain_conv_implementation(
         overlaps=(OverlapRule(input=0, max_distance=conv_max_distance(shape, _TILE)),),
         sources=("kernels/conv_plain_s8.c",),
         headers=("conv_plain_s8.h",),
-        work=_work(shape, chunks, exact_channels(constants)),
+        work=_work(shape, is_clamped(quantization), chunks, exact_channels(constants)),
         reason="two products a multiplication",
         rows=convolution_rows(shape),
     )

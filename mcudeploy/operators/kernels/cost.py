@@ -1,47 +1,56 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Instructions of our kernels on a Cortex-M4F, predicted by counting their loops.
+"""The work of our kernels with DSP instructions: how often each of their loops runs.
 
-Each function counts how often the parts of its kernel run; what a part costs was fitted to exact
-counts of GCC 12.2 -O2 code on an emulator over random shapes (tests hold the predictions to
-within 10 % where taps are adjacent and the layer takes 10,000 instructions or more).
+What a round costs on each core is in `costs.json` (see `operators/costs.py`).
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from mcudeploy.operators.kernels.conv_geometry import (
+    assembled_runs,
+    inside_columns,
+    is_clamped,
+    is_run,
+)
+from mcudeploy.operators.shapes import ConvQuantization, ConvShape, FullyConnectedShape, PoolShape
+from mcudeploy.operators.work import Work, window_extents
 
-from mcudeploy.operators.kernels.conv_geometry import assembled_runs, inside_columns, is_run
-from mcudeploy.operators.shapes import ConvShape, FullyConnectedShape, PoolShape
+_CHUNK = 512
+"""Inputs after which mcud_fully_connected_s8 takes its sums apart."""
 
 
-def conv_instructions(shape: ConvShape, steps: int, exact_pairs: int) -> float:
+def conv_work(
+    shape: ConvShape, quantization: ConvQuantization, steps: int, exact_pairs: int
+) -> Work:
     """mcud_conv_s8; `exact_pairs` of all pairs of channels take the exact requantization."""
-    run = shape.k_w * shape.group_in_c
-    fours, rest = divmod(run, 4)
-    pairs = shape.groups * -(-(shape.out_c // shape.groups) // 2)
+    fours, rest = divmod(shape.k_w * shape.group_in_c, 4)
+    groups = shape.groups
+    pairs = groups * -(-(shape.out_c // groups) // 2)
     tiles, threes, ones, borders = _conv_tiles(shape)
     rows = not is_run(shape)
-    per_pair = 49.5 + 17.5 * (steps // 2 - 1)
-    three_runs = shape.groups * threes * shape.k_h
-    one_runs = shape.groups * ones * shape.k_h
-    per_three = 25.8 * rows + 19.8 * (fours > 0) + 12.1 * fours + (0.0, 5.0, 17.1, 24.4)[rest]
-    per_one = 57.2 + 7.9 * fours + 10.1 * -(-rest // 2)
-    return (
-        110
-        + shape.groups * (tiles * 47.2 + threes * 50.2 * rows)
-        + tiles * (pairs * per_pair + exact_pairs * 29.4)
-        + three_runs * per_three
-        + shape.groups * ones * 43.6
-        + one_runs * per_one
-        + shape.groups * borders * (7.9 * run + _tap_by_tap(shape))
-    )
-
-
-def _tap_by_tap(shape: ConvShape) -> float:
-    """What a run costs besides where its taps are not adjacent."""
-    if shape.groups == 1 and (shape.dilation_w == 1 or shape.k_w == 1):
-        return 0.0
-    return 30.0 * shape.k_w
+    three_runs, one_runs = groups * threes * shape.k_h, groups * ones * shape.k_h
+    scattered = groups > 1 or (shape.dilation_w > 1 and shape.k_w > 1)
+    return {
+        "call": 1,
+        "group row": groups * shape.out_h if groups > 1 else 0,
+        "tile": groups * tiles,
+        "tile of three": groups * threes * rows,
+        "pair": tiles * pairs,
+        "pair, step": tiles * pairs * (steps // 2 - 1),
+        "pair, exact": tiles * exact_pairs,
+        "three, run": three_runs * rows,
+        "three, fours": three_runs * (fours > 0),
+        "three, four": three_runs * fours,
+        **{f"three, rest {n}": three_runs * (rest == n) for n in (1, 2, 3)},
+        "one": groups * ones,
+        "one, run": one_runs,
+        "one, four": one_runs * fours,
+        "one, rest": one_runs * -(-rest // 2),
+        "border": groups * borders,
+        "border, byte": groups * borders * shape.k_w * shape.group_in_c,
+        "border, tap": groups * borders * shape.k_w * scattered,
+        "clamped": tiles * 3 * shape.out_c * is_clamped(quantization),
+    }
 
 
 def _conv_tiles(shape: ConvShape) -> tuple[int, int, int, int]:
@@ -69,92 +78,134 @@ def _conv_tiles(shape: ConvShape) -> tuple[int, int, int, int]:
     return tiles, threes, ones, borders
 
 
-def depthwise_instructions(
-    shape: ConvShape, strip_rows: int, plane_words: int, exact_channels: int, *, assembly: bool
-) -> float:
-    """mcud_depthwise_s8; `assembly` says that the one for 3x3 runs."""
-    strips = range(0, shape.out_h, strip_rows)
+def depthwise_work(
+    shape: ConvShape,
+    quantization: ConvQuantization,
+    strip_rows: int,
+    plane_words: int,
+    exact_channels: int,
+) -> Work:
+    """mcud_depthwise_s8: 3x3 in assembly, others by loops over pairs of taps."""
+    strips = len(range(0, shape.out_h, strip_rows))
+    gathered, plane_rows = strip_input_rows(shape, strip_rows)
+    columns = min(shape.in_w, 2 * plane_words - shape.pad_left)
+    channel_pairs = -(-shape.in_c // 2)
+    rows, pairs = shape.out_h * shape.out_c, -(-shape.out_w // 2)
+    stride = min(shape.stride_w, 2)
+    found: dict[str, float] = {
+        "call": 1,
+        "strip": strips,
+        "strip, channels": strips * channel_pairs,
+        "plane word": 2 * plane_rows * plane_words,
+        "gathered row": gathered * channel_pairs,
+        "gathered pair": gathered * channel_pairs * (columns // 2),
+        "clamped": shape.out_h * shape.out_w * shape.out_c * is_clamped(quantization),
+    }
+    if shape.k_h == shape.k_w == 3 and shape.stride_w == stride:
+        return found | {
+            f"3x3, stride {stride}, channel": strips * shape.out_c,
+            f"3x3, stride {stride}, row": rows,
+            f"3x3, stride {stride}, pair": rows * pairs,
+            "3x3, exact": shape.out_h * exact_channels * pairs,
+        }
+    single = shape.stride_w > 1
+    words = -(-shape.k_w // 2) if single else shape.k_w // 2 + 1
+    outputs = rows * (shape.out_w if single else pairs)
+    kind = "single" if single else "pair"
+    return found | {
+        f"{kind}, channel": strips * shape.out_c,
+        f"{kind}, weights": strips * shape.out_c * shape.k_h * words,
+        f"{kind}, row": rows,
+        kind: outputs,
+        f"{kind}, kernel row": outputs * shape.k_h,
+        f"{kind}, word": outputs * shape.k_h * words,
+        "exact": shape.out_h * shape.out_w * exact_channels,
+    }
+
+
+def strip_input_rows(shape: ConvShape, strip_rows: int) -> tuple[int, int]:
+    """Of all strips: (input rows gathered, rows of planes)."""
     gathered = plane_rows = 0
-    for first in strips:
+    for first in range(0, shape.out_h, strip_rows):
         top = first * shape.stride_h - shape.pad_top
         rows = min(strip_rows, shape.out_h - first)
         taken = (rows - 1) * shape.stride_h + (shape.k_h - 1) * shape.dilation_h + 1
         gathered += max(0, min(top + taken, shape.in_h) - max(top, 0))
         plane_rows += taken
-    columns = min(shape.in_w, 2 * plane_words - shape.pad_left)
-    channel_pairs = -(-shape.in_c // 2)
-    total = 66 + len(strips) * (184 + 42.6 * channel_pairs) + 3.2 * 2 * plane_rows * plane_words
-    total += gathered * channel_pairs * (39 + 15.5 * (columns // 2))
-    rows_computed = shape.out_h * shape.out_c
-    pairs = -(-shape.out_w // 2)
-    if assembly:
-        total += len(strips) * shape.out_c * (118 if shape.stride_w == 1 else 100)
-        total += rows_computed * (23.3 + 24.5 * pairs)
-        return total + shape.out_h * exact_channels * 9 * pairs
-    total += len(strips) * shape.out_c * 89 + rows_computed * 33
-    if shape.stride_w == 1:
-        words = shape.k_w // 2 + 1
-        total += len(strips) * shape.out_c * 21 * shape.k_h * words
-        return total + rows_computed * pairs * (31 + shape.k_h * (17.2 + 7.95 * words))
-    words = -(-shape.k_w // 2)
-    total += len(strips) * shape.out_c * 21 * shape.k_h * words
-    return total + rows_computed * shape.out_w * (24.2 + shape.k_h * (15.2 + 4.9 * words))
+    return gathered, plane_rows
 
 
-def depthwise_pixels_instructions(shape: ConvShape, exact_channels: int) -> float:
-    """mcud_depthwise_pixels_s8."""
-    heights = _taps_inside(shape.out_h, shape.stride_h, shape.pad_top, shape.k_h,
-                           shape.dilation_h, shape.in_h)  # fmt: skip
-    widths = _taps_inside(shape.out_w, shape.stride_w, shape.pad_left, shape.k_w,
-                          shape.dilation_w, shape.in_w)  # fmt: skip
-    fours = -(-shape.in_c // 4)
-    pixels = shape.out_h * shape.out_w
-    rows, taps = sum(heights) * shape.out_w, sum(heights) * sum(widths)
-    total = 16 + shape.out_h * (136 + 17 * shape.k_h) + pixels * (46 + 6 * exact_channels)
-    return total + fours * (85 * pixels + 18 * rows + 13.7 * taps)
+def depthwise_pixels_work(
+    shape: ConvShape, quantization: ConvQuantization, exact_channels: int
+) -> Work:
+    """mcud_depthwise_pixels_s8, on any core: each pixel's channels by overlapping fours."""
+    heights = sum(window_extents(shape.out_h, shape.stride_h, shape.pad_top, shape.k_h,
+                                 shape.dilation_h, shape.in_h))  # fmt: skip
+    widths = sum(window_extents(shape.out_w, shape.stride_w, shape.pad_left, shape.k_w,
+                                shape.dilation_w, shape.in_w))  # fmt: skip
+    fours, pixels = -(-shape.in_c // 4), shape.out_h * shape.out_w
+    return {
+        "call": 1,
+        "row": shape.out_h,
+        "kernel row": shape.out_h * shape.k_h,
+        "pixel": pixels,
+        "exact": pixels * exact_channels,
+        "four": fours * pixels,
+        "four, row": fours * heights * shape.out_w,
+        "four, tap": fours * heights * widths,
+        "clamped": pixels * shape.in_c * is_clamped(quantization),
+    }
 
 
-def _taps_inside(
-    outputs: int, stride: int, pad: int, kernel: int, dilation: int, size: int
-) -> list[int]:
-    """How many taps of each window lie in the map, along one axis."""
-    return [
-        sum(0 <= at * stride - pad + tap * dilation < size for tap in range(kernel))
-        for at in range(outputs)
-    ]
-
-
-def fully_connected_instructions(shape: FullyConnectedShape) -> float:
+def fully_connected_work(shape: FullyConnectedShape, quantization: ConvQuantization) -> Work:
     """mcud_fully_connected_s8."""
     quads = max(0, -(-(shape.out_c - 2) // 4))
+    last = shape.out_c > 4 * quads
     fours, rest = divmod(shape.in_c, 4)
-    per_quad = 59.6 + 12.7 * fours + 9.0 * -(-fours // 2) + 26.5 * (rest > 0)
-    per_last = 72.8 + 13.4 * fours + 36.3 * (rest > 0)
-    last = per_last if shape.out_c > 4 * quads else 0.0
-    return 14 + shape.batches * (46 + quads * per_quad + last + 8.2 * shape.out_c)
+    rows = shape.batches
+    return {
+        "call": 1,
+        "row": rows,
+        "row of fours": rows * (quads > 0),
+        "output": rows * shape.out_c,
+        "four": rows * quads,
+        "four, chunk": rows * quads * (-(-4 * fours // _CHUNK) - 1 if fours else 0),
+        "four, inputs": rows * quads * fours,
+        "four, round": rows * quads * -(-fours // 2),
+        "four, rest": rows * quads * (rest > 0),
+        "pair": rows * last,
+        "pair, inputs": rows * last * fours,
+        "pair, round": rows * last * (fours // 2),
+        "pair, rest": rows * last * (rest > 0),
+        "clamped": rows * shape.out_c * is_clamped(quantization),
+    }
 
 
-def pool_instructions(kind: Literal["average", "max"], shape: PoolShape) -> float:
+def pool_work(shape: PoolShape, *, average: bool) -> Work:
     """mcud_average_pool_s8 and mcud_max_pool_s8."""
-    heights = _extents(shape.out_h, shape.stride_h, shape.pad_top, shape.k_h, shape.in_h)
-    widths = _extents(shape.out_w, shape.stride_w, shape.pad_left, shape.k_w, shape.in_w)
+    heights = window_extents(shape.out_h, shape.stride_h, shape.pad_top, shape.k_h, 1, shape.in_h)
+    widths = window_extents(shape.out_w, shape.stride_w, shape.pad_left, shape.k_w, 1, shape.in_w)
     pixels = shape.out_h * shape.out_w
+    rows, taps = sum(heights) * shape.out_w, sum(heights) * sum(widths)
     if shape.channels < 4:
-        single, tap = (23.1, 5.9) if kind == "average" else (18.5, 8.0)
-        rows, taps = sum(heights) * shape.out_w, sum(heights) * sum(widths)
-        return 30 + 67 * pixels + shape.channels * (single * pixels + 14.2 * rows + tap * taps)
-    per_group = 0.0
-    for height in heights:
-        for width in widths:
-            if kind == "max":
-                per_group += 25 + 14 * height + 8 * height * width
-                continue
-            rows, taps = (1, height * width) if width == shape.in_w else (height, width)
-            per_group += 59.6 + rows * (19.1 + 10.1 * (taps // 2) + 4.3 * (taps % 2))
-    return 35 + 65 * pixels + -(-shape.channels // 4) * per_group
-
-
-def _extents(outputs: int, stride: int, pad: int, kernel: int, size: int) -> list[int]:
-    """How much of each window lies in the map, along one axis."""
-    firsts = [position * stride - pad for position in range(outputs)]
-    return [min(first + kernel, size) - max(first, 0) for first in firsts]
+        return {
+            "call": 1,
+            "pixel": pixels,
+            "single": shape.channels * pixels,
+            "single, row": shape.channels * rows,
+            "single, tap": shape.channels * taps,
+        }
+    groups = -(-shape.channels // 4)
+    runs = [
+        (1, height * width) if average and width == shape.in_w else (height, width)
+        for height in heights
+        for width in widths
+    ]
+    return {
+        "call": 1,
+        "pixel": pixels,
+        "four": groups * pixels,
+        "four, row": groups * sum(count for count, _ in runs),
+        "four, pair": groups * sum(count * (length // 2) for count, length in runs),
+        "four, last": groups * sum(count * (length % 2) for count, length in runs),
+    }

@@ -7,7 +7,7 @@ scratch and let the output follow the input less closely, so several are offered
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 
@@ -21,8 +21,9 @@ from mcudeploy.operators.base import (
     Target,
     as_constant,
 )
+from mcudeploy.operators.costs import fastest_first
 from mcudeploy.operators.kernels.conv import conv_implementation
-from mcudeploy.operators.kernels.cost import depthwise_instructions, depthwise_pixels_instructions
+from mcudeploy.operators.kernels.cost import depthwise_pixels_work, depthwise_work
 from mcudeploy.operators.kernels.depthwise_plain import (
     STRIP_CALL,
     depthwise_max_distance,
@@ -32,12 +33,9 @@ from mcudeploy.operators.kernels.depthwise_plain import (
 from mcudeploy.operators.kernels.per_channel import exact_channels, pack_requantization
 from mcudeploy.operators.shapes import ConvQuantization, ConvShape, Int8Array, Int32Array
 from mcudeploy.operators.windows import convolution_rows
-from mcudeploy.operators.work import depthwise_pixels_work
 
 _MOST_ROWS = 11
 """MCUD_DEPTHWISE_MOST_ROWS: kernel rows that the kernel by pixels keeps pointers to."""
-_CYCLES_BY_PLANES, _CYCLES_BY_PLANES_3X3, _CYCLES_BY_PIXELS = 1.33, 1.48, 1.29
-"""An instruction, on a Cortex-M4F with memory that never waits: means of benchmarks/sweep.py."""
 _LARGEST_SCRATCH = 2048
 """Whole planes are gathered at once when they take no more than this many bytes."""
 
@@ -69,10 +67,6 @@ mcud_depthwise_pixels_s8(&params, in, out, {{ row_begin | default(0) }},
     {{ row_end | default(s.out_h) }});
 {% endif %}
 """
-
-
-_CALL_INSTRUCTIONS = 60
-"""What one more call of the kernel by pixels costs, about."""
 
 
 def plane_words(shape: ConvShape) -> int:
@@ -150,16 +144,10 @@ def depthwise_implementations(
         made = [one] if target.optimize == "size" else [*made, one]
         if not single_rows and shape.stride_h == 1:
             from_below.append(_bottom_up(shape, one))
-    by_planes = _CYCLES_BY_PLANES_3X3 if _is_3x3(shape) else _CYCLES_BY_PLANES
-
-    def cycles(one: Implementation) -> float:
-        rate = by_planes if one.kernel == "mcud_depthwise_s8" else _CYCLES_BY_PIXELS
-        return rate * (one.instructions or 0.0)
-
-    return (*_undominated(sorted(made, key=cycles)), *from_below)
+    return (*_undominated(fastest_first(made, target.core)), *from_below)
 
 
-def _undominated(made: list[Implementation]) -> tuple[Implementation, ...]:
+def _undominated(made: Sequence[Implementation]) -> tuple[Implementation, ...]:
     """Those that are faster, need less scratch or overlap more than all faster ones."""
     kept: list[Implementation] = []
     for one in made:
@@ -211,10 +199,7 @@ def _by_pixels(
         overlaps=(OverlapRule(input=0, max_distance=pixels_max_distance(shape)),),
         sources=("kernels/depthwise_pixels_s8.c",),
         headers=("depthwise_pixels_s8.h",),
-        instructions=depthwise_pixels_instructions(shape, exact_channels(constants[1].data))
-        if target.core.dsp
-        else None,
-        work=depthwise_pixels_work(shape, exact_channels(constants[1].data)),
+        work=depthwise_pixels_work(shape, quantization, exact_channels(constants[1].data)),
         rows=convolution_rows(shape),
         reason="pixel by pixel, without scratch",
     )
@@ -231,12 +216,11 @@ def _bottom_up(shape: ConvShape, one: Implementation) -> Implementation:
     end = np.minimum(y * shape.stride_h + reach, shape.in_h - 1) + 1
     # What row y and those above it read must end before row y's output begins.
     least = int((np.maximum.accumulate(end) * in_row - y * out_row).max())
-    extra = _CALL_INSTRUCTIONS * shape.out_h
     return replace(
         one,
         values={**one.values, "bottom_up": 1},
         overlaps=(OverlapRule(input=0, min_distance=least),),
-        instructions=None if one.instructions is None else one.instructions + extra,
+        work={**one.work, "call": shape.out_h},
         rows=None,
         reason="pixel by pixel from the last row, so that shifts cancel",
     )
@@ -273,12 +257,12 @@ def _with_strip(
         overlaps=(OverlapRule(input=0, max_distance=depthwise_max_distance(shape, strip_rows)),),
         sources=("kernels/depthwise_s8.c",),
         headers=("depthwise_s8.h",),
-        instructions=depthwise_instructions(
+        work=depthwise_work(
             shape,
+            quantization,
             strip_rows,
             plane_words(shape),
             exact_channels(constants[1].data),
-            assembly=_is_3x3(shape),
         ),
         reason=f"planes of int16, {strip_rows} rows at a time",
         rows=rows,

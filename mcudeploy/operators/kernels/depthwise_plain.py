@@ -12,6 +12,7 @@ import numpy as np
 
 from mcudeploy.operators.base import Constant, Implementation, OverlapRule
 from mcudeploy.operators.kernels.conv_geometry import is_clamped
+from mcudeploy.operators.kernels.cost import strip_input_rows
 from mcudeploy.operators.kernels.per_channel import exact_channels
 from mcudeploy.operators.shapes import ConvQuantization, ConvShape
 from mcudeploy.operators.windows import convolution_rows
@@ -80,15 +81,10 @@ def plain_scratch_bytes(shape: ConvShape, strip_rows: int) -> int:
     return 4 * _plane_rows(shape, strip_rows) * _plane_words(shape)
 
 
-def _work(shape: ConvShape, strip_rows: int, exact: int) -> Work:
+def _work(shape: ConvShape, clamped: int, strip_rows: int, exact: int) -> Work:
     """mcud_depthwise_plain_s8; outputs go by fours, the last one or two of a row by two."""
-    gathered = plane_rows = 0
+    gathered, plane_rows = strip_input_rows(shape, strip_rows)
     strips = range(0, shape.out_h, strip_rows)
-    for first in strips:
-        top = first * shape.stride_h - shape.pad_top
-        taken = _plane_rows(shape, min(strip_rows, shape.out_h - first))
-        gathered += max(0, min(top + taken, shape.in_h) - max(top, 0))
-        plane_rows += taken
     words = _plane_words(shape)
     columns = min(shape.in_w, 4 * words - shape.pad_left)
     rows = shape.out_h * shape.out_c
@@ -112,6 +108,7 @@ def _work(shape: ConvShape, strip_rows: int, exact: int) -> Work:
         "two, row": 0 if _is_3x3(shape) else rows * twos * shape.k_h,
         "output": rows * shape.out_w,
         "exact": shape.out_h * shape.out_w * exact,
+        "clamped": shape.out_h * shape.out_w * shape.out_c * clamped,
     }
 
 
@@ -138,7 +135,7 @@ def plain_depthwise(
         overlaps=(OverlapRule(input=0, max_distance=depthwise_max_distance(shape, strip_rows)),),
         sources=("kernels/depthwise_plain_s8.c",),
         headers=("depthwise_plain_s8.h",),
-        work=_work(shape, strip_rows, exact_channels(constants[1].data)),
+        work=_work(shape, is_clamped(quantization), strip_rows, exact_channels(constants[1].data)),
         rows=convolution_rows(shape),
         reason=f"planes of bytes, {strip_rows} rows at a time",
     )

@@ -14,7 +14,7 @@ from mcudeploy.operators.base import (
     as_constant,
     zeros_of_size,
 )
-from mcudeploy.operators.kernels.cost import fully_connected_instructions
+from mcudeploy.operators.kernels.cost import fully_connected_work
 from mcudeploy.operators.kernels.fully_connected_plain import (
     PLAIN_CALL,
     interleave_channels,
@@ -70,8 +70,7 @@ def fully_connected_implementation(
         overlaps=(OverlapRule(input=0, max_distance=fully_connected_max_distance(shape)),),
         sources=(f"kernels/{kernel}.c",),
         headers=(f"{kernel}.h",),
-        instructions=fully_connected_instructions(shape) if dsp else None,
-        work={} if dsp else plain_fully_connected_work(shape),
+        work=(fully_connected_work if dsp else plain_fully_connected_work)(shape, quantization),
         reason="four channels share each input",
     )
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from mcudeploy.operators.shapes import FullyConnectedShape
+from mcudeploy.operators.kernels.conv_geometry import is_clamped
+from mcudeploy.operators.shapes import ConvQuantization, FullyConnectedShape
 from mcudeploy.operators.work import Work
 
 _CHANNELS = 4
@@ -32,7 +33,7 @@ def interleave_channels(weights: npt.NDArray[np.int64]) -> npt.NDArray[np.int8]:
     return np.concatenate((fours.ravel(), weights[whole:].ravel())).astype(np.int8)
 
 
-def plain_fully_connected_work(s: FullyConnectedShape) -> Work:
+def plain_fully_connected_work(s: FullyConnectedShape, quantization: ConvQuantization) -> Work:
     """mcud_fully_connected_plain_s8."""
     fours, rest = divmod(s.out_c, _CHANNELS)
     inputs, left = divmod(s.in_c, 4)
@@ -47,4 +48,5 @@ def plain_fully_connected_work(s: FullyConnectedShape) -> Work:
         "one": s.batches * rest,
         "one, inputs": s.batches * rest * inputs,
         "one, input": s.batches * rest * left,
+        "clamped": s.batches * s.out_c * is_clamped(quantization),
     }

@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 
 from mcudeploy.operators.base import Implementation, OverlapRule, RowForm, RowWindow, Target
-from mcudeploy.operators.kernels.cost import pool_instructions
+from mcudeploy.operators.kernels.cost import pool_work
 from mcudeploy.operators.shapes import MeanQuantization, MeanShape, PoolShape, quantize_multiplier
-from mcudeploy.operators.work import mean_work, pool_work
+from mcudeploy.operators.work import mean_work
 
 _POOL_CALL = """
 static const mcud_pool_s8_t params = {
@@ -94,8 +94,7 @@ def pool_implementation(
         rows=RowForm((RowWindow(0, shape.k_h, shape.stride_h, pad=shape.pad_top),)),
         sources=("kernels/pool_s8.c",),
         headers=("pool_s8.h",),
-        instructions=pool_instructions(kind, shape) if target.core.dsp else None,
-        work=pool_work(shape),
+        work=pool_work(shape, average=kind == "average"),
         reason="four channels at a time",
     )
 
