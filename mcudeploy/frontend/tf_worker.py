@@ -45,12 +45,12 @@ def main(folder: Path) -> None:
         )
         values = _failure(problem, traceback.format_exc())
     except MemoryError as error:
-        problem = InputError(
+        refusal = InputError(
             f"the model takes more memory than a file of its size may: {error}",
             where=request["name"],
             mend="is it whole? Its layers declare weights or inputs that it does not hold",
         )
-        values = _failure(problem, traceback.format_exc())
+        values = _failure(refusal, traceback.format_exc())
     except Exception as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         problem = ToolError(

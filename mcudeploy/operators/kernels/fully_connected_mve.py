@@ -84,7 +84,7 @@ def _constants(
         found = fully_connected_requantizations(shape, quantization, weights.astype(np.int64), bias)
         if found is None:
             return None
-        kept, starts, pairs = found
+        kept, starts, pairs = found[0], np.asarray(found[1], np.int64), found[2]
         table = np.asarray(pairs if len(set(pairs)) > 1 else pairs[:1], np.int64)
         multipliers, shifts = (table[:, 0] + (1 << 32)) // 2, -table[:, 1]
     return (
