@@ -230,9 +230,23 @@ def conv_implementation(
     bias: Int32Array | None,
     target: Target,
 ) -> Implementation | None:
-    """CONV_2D with any groups, or None when this kernel cannot serve the layer on this core."""
+    """CONV_2D with any groups, or None when no kernel of ours serves the layer on this core.
+
+    With Helium that is CMSIS-NN's task.
+    """
     if target.core.mve:
         return None
+    return scalar_conv_implementation(shape, quantization, weights, bias, target)
+
+
+def scalar_conv_implementation(
+    shape: ConvShape,
+    quantization: ConvQuantization,
+    weights: Int8Array,
+    bias: Int32Array | None,
+    target: Target,
+) -> Implementation | None:
+    """CONV_2D without Helium on any core, None where the arithmetic cannot serve the layer."""
     if not target.core.dsp:
         return plain_conv_implementation(shape, quantization, weights, bias, target)
     taps = patch_taps(shape.k_w * shape.group_in_c, shape.k_h)

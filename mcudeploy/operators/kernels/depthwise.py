@@ -21,8 +21,9 @@ from mcudeploy.operators.base import (
     Target,
     as_constant,
 )
+from mcudeploy.operators.cmsis_conv import depthwise_function
 from mcudeploy.operators.costs import fastest_first
-from mcudeploy.operators.kernels.conv import conv_implementation
+from mcudeploy.operators.kernels.conv import scalar_conv_implementation
 from mcudeploy.operators.kernels.cost import depthwise_pixels_work, depthwise_work
 from mcudeploy.operators.kernels.depthwise_plain import (
     STRIP_CALL,
@@ -111,14 +112,14 @@ def depthwise_implementations(
 
     `single_rows`: those for calls that compute one row, which no taller strip serves.
     One input channel makes it a plain convolution, computed as such. Empty when no kernel of ours
-    serves the layer on this core: Helium, few channels without DSP, or multipliers out of range.
+    serves the layer: multipliers out of range, or with Helium what CMSIS-NN computes by it.
     """
+    if target.core.mve and depthwise_function(shape, target.core) != "arm_depthwise_conv_s8":
+        return ()
     if shape.in_c == 1:
         transposed = np.ascontiguousarray(weights.transpose(3, 1, 2, 0))
-        plain = conv_implementation(shape, quantization, transposed, bias, target)
+        plain = scalar_conv_implementation(shape, quantization, transposed, bias, target)
         return () if plain is None else (plain,)
-    if target.core.mve:
-        return ()
     flat = weights.reshape(-1, shape.out_c).T.astype(np.int64)
     found: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None
     if target.sizes_only:
