@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a layer costs, by formula: multiply-accumulates, weights, activations.
 
-The one place where MACs are counted. The zoo counts its layers with these functions, the cost
-model counts the operators of a graph with `operator_macs`, and both therefore agree.
+The one place where MACs are counted. The zoo counts its layers with these functions, the operator
+families and so the cost model count theirs with `operator_macs`, and both therefore agree.
 
 Letters are the field's: N batch (always 1), M output channels, C input channels, H x W input,
 R x S kernel, E x F output, g groups. One MAC is about two FLOPs. Biases and elementwise
@@ -11,6 +11,7 @@ operators are not counted; products with padding are.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from mcudeploy.graph.ir import NO_TENSOR, Graph, Operator
@@ -115,6 +116,11 @@ def operator_macs(graph: Graph, operator: Operator) -> int:
         m, r, s, c = shapes[1]
         _, h, w, _ = shapes[2]
         return h * w * r * s * c * m
+    if operator.kind == "SVDF":
+        return math.prod(shapes[1]) + math.prod(shapes[2])
+    if operator.kind == "UNIDIRECTIONAL_SEQUENCE_LSTM":
+        gates = sum(math.prod(shape) for shape in shapes[1:9])
+        return gates * math.prod(shapes[0][:-1])
     return 0
 
 

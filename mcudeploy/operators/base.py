@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mcudeploy.board import Core
+from mcudeploy.graph.formulas import operator_macs
 from mcudeploy.graph.ir import Graph, Operator
 
 Part = Literal["weights", "biases", "tables"]
@@ -196,8 +197,8 @@ class OperatorFamily(ABC):
         """Why this operator cannot be deployed, a phrase each; nothing when it can."""
 
     def macs(self, graph: Graph, operator: Operator) -> int:
-        """Multiply-accumulates, biases not counted."""
-        return 0
+        """Multiply-accumulates, biases not counted: one formula for the cost model and the zoo."""
+        return operator_macs(graph, operator)
 
     @abstractmethod
     def implementations(

@@ -119,9 +119,6 @@ class Convolution(OperatorFamily):
     def limits(self, graph: Graph, operator: Operator) -> Iterator[str]:
         yield from _limits(graph, operator)
 
-    def macs(self, graph: Graph, operator: Operator) -> int:
-        return conv_shape(graph, operator).macs
-
     def implementations(
         self, graph: Graph, operator: Operator, target: Target
     ) -> Sequence[Implementation]:
@@ -150,9 +147,6 @@ class DepthwiseConvolution(OperatorFamily):
 
     def limits(self, graph: Graph, operator: Operator) -> Iterator[str]:
         yield from _limits(graph, operator)
-
-    def macs(self, graph: Graph, operator: Operator) -> int:
-        return conv_shape(graph, operator).macs
 
     def implementations(
         self, graph: Graph, operator: Operator, target: Target

@@ -173,10 +173,6 @@ class TransposeConvolution(OperatorFamily):
         if activation_of(operator) != "NONE":
             yield "its fused activation is ignored by the reference"
 
-    def macs(self, graph: Graph, operator: Operator) -> int:
-        shape = transpose_conv_shape(graph, operator)
-        return shape.in_h * shape.in_w * shape.k_h * shape.k_w * shape.in_c * shape.out_c
-
     def implementations(
         self, graph: Graph, operator: Operator, target: Target
     ) -> Sequence[Implementation]:

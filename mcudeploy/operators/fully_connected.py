@@ -179,9 +179,6 @@ class FullyConnected(OperatorFamily):
         if operator.attributes.get("weights_format", "DEFAULT") != "DEFAULT":
             yield "its weights are stored shuffled"
 
-    def macs(self, graph: Graph, operator: Operator) -> int:
-        return fully_connected_shape(graph, operator).macs
-
     def implementations(
         self, graph: Graph, operator: Operator, target: Target
     ) -> Sequence[Implementation]:

@@ -139,12 +139,6 @@ class BatchMatmul(OperatorFamily):
         elif (*batches, rows, columns) != output_of(graph, operator).shape:
             yield f"its output is not {(*batches, rows, columns)}"
 
-    def macs(self, graph: Graph, operator: Operator) -> int:
-        a = tensor_at(graph, operator, 0)
-        assert a is not None
-        depth = _matrix(a.shape, operator.attributes["adj_x"])[1]
-        return output_of(graph, operator).elements * depth
-
     def implementations(
         self, graph: Graph, operator: Operator, target: Target
     ) -> Sequence[Implementation]:

@@ -126,9 +126,6 @@ class Svdf(OperatorFamily):
         if activation_of(operator) != "RELU":
             yield "its activation is not RELU, all that the reference computes in integers"
 
-    def macs(self, graph: Graph, operator: Operator) -> int:
-        return sum(_given(graph, operator, position).elements for position in (1, 2))
-
     def implementations(
         self, graph: Graph, operator: Operator, target: Target
     ) -> Sequence[Implementation]:
@@ -228,15 +225,6 @@ class Lstm(OperatorFamily):
         tensor = tensor_at(graph, operator, position)
         if tensor is not None and tensor.shape != shape:
             yield f"its {what} have the shape {tensor.shape}, not {shape}"
-
-    def macs(self, graph: Graph, operator: Operator) -> int:
-        source = _given(graph, operator, 0)
-        weights = [
-            _given(graph, operator, first + number).elements
-            for first in (_INPUT_WEIGHTS, _HIDDEN_WEIGHTS)
-            for number in _GATES.values()
-        ]
-        return sum(weights) * (source.elements // source.shape[-1])
 
     def implementations(
         self, graph: Graph, operator: Operator, target: Target

@@ -72,11 +72,6 @@ class ConvShape:
     groups: int = 1
 
     @property
-    def macs(self) -> int:
-        """Multiply-accumulates, those on padding counted."""
-        return self.out_h * self.out_w * self.out_c * self.k_h * self.k_w * self.group_in_c
-
-    @property
     def group_in_c(self) -> int:
         """Input channels that one output channel reads."""
         return self.in_c // self.groups
@@ -124,10 +119,6 @@ class FullyConnectedShape:
     in_c: int
     out_c: int
     batches: int = 1
-
-    @property
-    def macs(self) -> int:
-        return self.batches * self.in_c * self.out_c
 
 
 @dataclass(frozen=True)
