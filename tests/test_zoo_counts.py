@@ -130,6 +130,20 @@ def test_compound_scaling_reaches_the_published_members() -> None:
     assert all(abs(s.flops_factor - 2) <= 0.1 and min(s.alpha, s.beta, s.gamma) >= 1 for s in grid)
 
 
+def test_compound_members_grow_from_b0_and_shrink_to_a_microcontroller() -> None:
+    def macs(phi: float) -> int:
+        return zoo.counts("efficientnet_compound", phi=phi).macs
+
+    assert macs(0) == zoo.counts("efficientnet_b0").macs
+    steps = [phi for _, options in zoo.members("efficientnet_compound")
+             if isinstance(phi := options["phi"], float)]  # fmt: skip
+    assert steps == [-float(step) for step in range(9)]
+    assert [macs(phi) for phi in steps] == sorted(map(macs, steps), reverse=True)
+    assert macs(-8) < macs(0) / 2**5
+    wider = zoo.counts("efficientnet_compound", phi=-4.0, beta=1.2)
+    assert wider.trainable < zoo.counts("efficientnet_compound", phi=-4.0).trainable
+
+
 def test_the_grid_search_returns_what_scores_best() -> None:
     wanted = Scaling(1.2, 1.1, 1.15)
 

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """EfficientNet: Tan and Le, "EfficientNet: rethinking model scaling for convolutional neural
 networks", ICML 2019: Table 1 (B0), Equation 3 (compound scaling), Table 2 (B0 to B7).
+
+`efficientnet_compound` is B0 scaled by any compound coefficient: the paper's are positive, those of
+a microcontroller negative.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from mcudeploy.zoo.architecture import Architecture, channels, classes, resolution
+from mcudeploy.zoo.architecture import Architecture, Option, channels, classes, resolution
 from mcudeploy.zoo.claims import Claim, kernels, macs, parameters, top1, trainable
 from mcudeploy.zoo.mobilenet_v2 import inverted_residual
 from mcudeploy.zoo.net import Net, Value, divisible
@@ -83,6 +86,16 @@ def efficientnet(
     return net.dense(net.mean(x), classes, activation="softmax")
 
 
+def compound(
+    net: Net, *, phi: float, alpha: float, beta: float, gamma: float, channels: int, classes: int
+) -> Value:
+    """B0 with depth, width and resolution scaled together."""
+    depth, width, side = Scaling(alpha, beta, gamma).at(phi)
+    return efficientnet(
+        net, width, depth, resolution=side, channels=channels, classes=classes
+    )  # fmt: skip
+
+
 _SCALED = (
     "the width, depth and input of the published code give {}; leaving out the classifier or the "
     "gates does not bridge the difference, and the paper does not say how it counted"
@@ -99,11 +112,27 @@ _CLAIMS: tuple[tuple[Claim, ...], ...] = (
     (kernels("66M"), macs("37G", _SCALED.format("37.7G")), top1("84.3")),
 )
 
-ARCHITECTURES = tuple(
-    Architecture(
+_PHI = (0.0, -1.0, -2.0, -3.0, -4.0, -5.0, -6.0, -7.0, -8.0)
+
+_COMPOUND = Architecture(
+    "efficientnet_compound", "efficientnet", "EfficientNet by compound scaling",
+    "Tan and Le, ICML 2019, arXiv:1905.11946, Equation 3", compound,
+    (
+        Option("phi", 0.0, "steps of resources from B0, each about doubling the MACs",
+               low=-10, high=7, members=_PHI),
+        Option("alpha", 1.2, "depth grows by it with each step", low=1, high=3),
+        Option("beta", 1.1, "width grows by it with each step", low=1, high=3),
+        Option("gamma", 1.15, "resolution grows by it with each step", low=1, high=3),
+        channels(), classes(),
+    ),
+)  # fmt: skip
+
+ARCHITECTURES = (
+    *(Architecture(
         f"efficientnet_b{number}", "efficientnet", f"EfficientNet-B{number}",
         "Tan and Le, ICML 2019, arXiv:1905.11946", partial(efficientnet, width=width, depth=depth),
         (resolution(pixels, low=16), channels(), classes()), _CLAIMS[number],
     )
-    for number, (width, depth, pixels) in enumerate(_MEMBERS)
+    for number, (width, depth, pixels) in enumerate(_MEMBERS)),
+    _COMPOUND,
 )  # fmt: skip
