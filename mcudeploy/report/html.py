@@ -89,7 +89,11 @@ def fit_page(deployment: Deployment, *, commands: Sequence[str] = ()) -> Page:
         subtitle=_subtitle(deployment),
         passed=report.fits,
         verdict=("FITS: " if report.fits else "DOES NOT FIT: ") + report.verdict,
-        figures=(*_memory_figures(deployment), *_size_figures(deployment)),
+        figures=(
+            *_memory_figures(deployment),
+            *_size_figures(deployment),
+            *_predicted_figures(deployment),
+        ),
         sections=(
             *_plan_sections(deployment, sections.Measured()),
             _reproduce(deployment, commands),
@@ -187,6 +191,19 @@ def _size_figures(deployment: Deployment) -> list[Figure]:
         before = evaluation.float_accuracy
         remark = f"float {100 * before:.2f} %" if before is not None else "int8"
         made.append(Figure("accuracy, int8", f"{100 * evaluation.int8_accuracy:.2f} %", remark))
+    return made
+
+
+def _predicted_figures(deployment: Deployment) -> list[Figure]:
+    """Instructions and time, where every kernel on this core has a prediction."""
+    report = deployment.report
+    if report.instructions is None:
+        return []
+    rate = f"{report.instructions / report.macs:.2f} per MAC" if report.macs else ""
+    made = [Figure("instructions, predicted", f"{report.instructions:,.0f}", rate)]
+    if report.milliseconds is not None:
+        clock = f"at {report.board.clock.hz / 1e6:g} MHz"
+        made.append(Figure("time, predicted", f"{report.milliseconds:,.2f} ms", clock))
     return made
 
 
