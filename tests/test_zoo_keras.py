@@ -50,6 +50,7 @@ NIGHTLY: tuple[Member, ...] = (
     ("mnasnet_small", {"resolution": 96, "classes": 10}),
     ("proxylessnas_mobile", {"width": 0.35, "resolution": 96, "classes": 10}),
     ("efficientnet_b0", {"resolution": 96, "classes": 10}),
+    ("efficientnet_compound", {"phi": -7.0, "classes": 10}),
     ("ds_cnn", {}),
     ("vww", {}),
     ("resnet8", {}),
