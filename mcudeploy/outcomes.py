@@ -58,13 +58,31 @@ class Tested:
     """Emulators that could not run, each with the reason."""
 
     @property
+    def counts_apart(self) -> int | None:
+        """By how many instructions the emulators' counts differ; None for a single emulator."""
+        counts = [verdict.instructions for verdict in self.verdicts]
+        return max(counts) - min(counts) if len(counts) > 1 else None
+
+    @property
+    def counts_agree(self) -> bool:
+        """Two emulators run the same code: their counts are equal to 0.1 % (or 20 instructions)."""
+        most = max((verdict.instructions for verdict in self.verdicts), default=0)
+        return (self.counts_apart or 0) <= max(20, most // 1000)
+
+    @property
     def passed(self) -> bool:
         own = self.project_tests is None or self.project_tests[1]
-        return own and bool(self.verdicts) and all(v.passed for v in self.verdicts)
+        exact = bool(self.verdicts) and all(v.passed for v in self.verdicts)
+        return own and exact and self.counts_agree
 
     def to_document(self) -> dict[str, Any]:
         """The content of the JSON document."""
-        return {"passed": self.passed, "verdicts": self.verdicts, "skipped": self.skipped}
+        return {
+            "passed": self.passed,
+            "verdicts": self.verdicts,
+            "skipped": self.skipped,
+            "counts_apart": self.counts_apart,
+        }
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,20 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+from test_cli import dense_model
 
 from mcudeploy import api
 from mcudeploy.emulator import get
 from mcudeploy.frontend.reference import golden_unavailable
+from mcudeploy.report.results import print_test
+from mcudeploy.verify import Verdict
 
 MODELS = (
     "kws_ref_model.tflite",
@@ -66,7 +71,30 @@ def test_a_real_network_is_exact_on_every_core_and_counted_the_same(
     for verdict in tested.verdicts:
         assert verdict.bit_exact and verdict.compared_operators == verdict.operators
     counts = [verdict.instructions for verdict in tested.verdicts]
-    assert max(counts) - min(counts) <= 0.001 * min(counts)
+    assert max(counts) - min(counts) <= 0.001 * min(counts) and tested.passed
     print(f"{name} on {board}: {counts}")
     if board == "mps3_an547" and name in HELIUM_INSTRUCTIONS:
         assert max(counts) <= HELIUM_INSTRUCTIONS[name]
+
+
+@pytest.mark.parametrize(
+    ("counts", "agree"),
+    [((10_000_000, 10_009_000), True), ((10_000_000, 10_020_000), False), ((1_000, 1_019), True),
+     ((1_000, 1_021), False), ((1_000,), True)],
+)  # fmt: skip
+def test_emulators_that_count_differently_do_not_pass(
+    tmp_path: Path, counts: tuple[int, ...], agree: bool
+) -> None:
+    (tmp_path / "dense.tflite").write_bytes(dense_model())
+    manifest = api.generate(tmp_path / "dense.tflite", "mps2_an386", tmp_path / "out").manifest
+    verdicts = tuple(
+        Verdict(name, 3, True, 3, 1, 1, None, count, count, (count,), 100)
+        for name, count in zip(("unicorn", "qemu"), counts, strict=False)
+    )
+    tested = api.Tested(manifest, verdicts)
+    assert tested.passed == tested.counts_agree == agree
+    out = io.StringIO()
+    print_test(tested, Console(file=out))
+    if len(counts) > 1:
+        word = "agree" if agree else "DIFFER"
+        assert f"counts {word}: {counts[1] - counts[0]:,} instructions apart" in out.getvalue()

@@ -109,6 +109,9 @@ def print_test(tested: Tested, out: Console, *, unit: str = "instructions") -> N
         _print_verdict(verdict, tested, out, unit)
     for name, reason in tested.skipped:
         out.print(f"{name}: skipped, {reason}")
+    if tested.counts_apart is not None:
+        state = "agree" if tested.counts_agree else "DIFFER"
+        out.print(f"the emulators' counts {state}: {tested.counts_apart:,} instructions apart")
     if tested.project_tests is not None:
         text, passed = tested.project_tests
         out.print(f"the project's own tests: {'passed' if passed else 'FAILED'}: {text}")

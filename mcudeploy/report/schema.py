@@ -57,6 +57,7 @@ _TEST = {
     "passed": bool,
     "verdicts": tuple[Verdict, ...],
     "skipped": tuple[tuple[str, str], ...],
+    "counts_apart": int | None,
 }
 
 
