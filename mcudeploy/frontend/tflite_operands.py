@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from mcudeploy.graph.ir import NO_TENSOR, Graph, Operator
+from mcudeploy.graph.ir import DTYPE_BYTES, NO_TENSOR, Graph, Operator
 
 Shape = tuple[int, ...]
 
@@ -73,10 +73,12 @@ def _shapes(graph: Graph, operator: Operator) -> str:
     reads = [graph.tensors[i].shape for i in operator.inputs if i != NO_TENSOR]
     writes = graph.tensors[operator.outputs[0]].shape
     kind = operator.kind
-    sizes = [graph.tensors[i].bytes for i in _flowing(graph, operator)]
+    flowing = [graph.tensors[i] for i in _flowing(graph, operator)]
+    # A type that nothing can compute with is no defect of the file: another check refuses it.
+    sizes = [tensor.elements * DTYPE_BYTES.get(tensor.dtype, 1) for tensor in flowing]
     if 0 in sizes:
         return "reads or makes a tensor without elements"
-    shapes = [graph.tensors[i].shape for i in _flowing(graph, operator)]
+    shapes = [tensor.shape for tensor in flowing]
     longest = max((size for shape in shapes for size in shape), default=0)
     if longest > _LONGEST_DIMENSION:
         return f"reads or makes a tensor with a dimension of {longest:,}"

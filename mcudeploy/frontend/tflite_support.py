@@ -130,6 +130,8 @@ def _arithmetic(graph: Graph) -> Iterator[tuple[str, str]]:
             f"({_places(graph, hybrid)})",
             f"{_QUANTIZE}; a representative data set makes activations int8 too",
         )
+    # Float between int8 edges may fold into tables; a float network has float edges.
+    integers += sum(graph.tensors[i].dtype == "int8" for i in graph.inputs)
     if floating and not integers and not hybrid:
         yield f"it computes in float32 ({_places(graph, floating)})", _QUANTIZE
     if wide:
