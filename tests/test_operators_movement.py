@@ -273,15 +273,19 @@ def reverse(draw: st.DrawFn) -> Case:
 
 @st.composite
 def gather(draw: st.DrawFn) -> Case:
-    table = draw(shapes(1, 3))
+    table = draw(shapes(1, 4))
     axis = draw(st.integers(0, len(table) - 1))
+    batch = draw(st.integers(0, axis))
     indices = draw(shapes(0, 2, st.integers(1, 5)))
     random = draw(seeds)
     form = draw(st.sampled_from(["constant indices", "constant table", "computed"]))
     if form != "constant indices":
-        indices = (1, *indices[:1])
+        # A model's input has batch 1.
+        indices = (1, *indices[:1]) if batch == 0 or table[0] > 1 else indices[:1]
+        batch = batch if table[0] == 1 else 0
+    indices = (*table[:batch], *indices)
     q = {"scale": draw(powers_of_two(-8, 2)), "zero_point": draw(zero_points)}
-    out = (*table[:axis], *indices, *table[axis + 1 :])
+    out = (*table[:axis], *indices[batch:], *table[axis + 1 :])
 
     def build(b: ModelBuilder) -> Sequence[int]:
         if form == "constant table":
@@ -293,9 +297,11 @@ def gather(draw: st.DrawFn) -> Case:
             i = b.constant(np.array(values, np.int32))
         else:
             i = b.input(indices, "int32")
-        return [b.operator("GATHER", [x, i], b.tensor(out, **q), axis=axis)]
+        return [b.operator("GATHER", [x, i], b.tensor(out, **q), axis=axis, batch_dims=batch)]
 
-    parameters = {"kind": "GATHER", "table": table, "axis": axis, "indices": indices}
+    parameters = {
+        "kind": "GATHER", "table": table, "axis": axis, "batch": batch, "indices": indices,
+    }  # fmt: skip
     return Case({**parameters, "form": form, "seed": random}, build)
 
 

@@ -20,10 +20,10 @@ from mcudeploy.operators.base import (
 from mcudeploy.operators.view import output_of, scale_limits, tensor_at
 
 _CALL = """
-{% if outer > 1 %}
-for (int32_t i = 0; i < {{ outer }}; i++)
+{% if blocks > 1 %}
+for (int32_t i = 0; i < {{ blocks }}; i++)
 {% endif %}
-{{ "    " if outer > 1 }}{{ function }}((const int8_t *){{ source }}{{ " + i * %d" % (size * run) if outer > 1 }}, (int8_t *){{ outputs[0] }}{{ " + i * %d" % (count * run) if outer > 1 }}, {{ indices }}, {{ count }}, {{ run }}{{ ", %d" % size if computed }});
+{{ "    " if blocks > 1 }}{{ function }}((const int8_t *){{ source }}{{ " + i * %d" % (size * run) if blocks > 1 }}, (int8_t *){{ outputs[0] }}{{ " + i * %d" % (count * run) if blocks > 1 }}, {{ indices }}{{ " + i / %d * %d" % (outer, count) if batches > 1 }}, {{ count }}, {{ run }}{{ ", %d" % size if computed }});
 """  # noqa: E501
 
 
@@ -31,12 +31,20 @@ def gather_axis(operator: Operator, table: Tensor) -> int:
     return int(operator.attributes.get("axis", 0)) % max(len(table.shape), 1)
 
 
+def _batch_dims(operator: Operator, indices: Tensor) -> int:
+    batch = int(operator.attributes.get("batch_dims", 0))
+    return batch + len(indices.shape) if batch < 0 else batch
+
+
 @register
 class Gather(OperatorFamily):
-    """GATHER with int32 indices. Computed indices beyond the axis are clamped to it."""
+    """GATHER with int32 indices. Computed indices beyond the axis are clamped to it.
+
+    With batch dimensions the first dimensions of table and indices are walked together.
+    """
 
     kinds = ("GATHER",)
-    replacement = "int32 indices without batch dimensions"
+    replacement = "int32 indices"
 
     def limits(self, graph: Graph, operator: Operator) -> Iterator[str]:
         table, indices = tensor_at(graph, operator, 0), tensor_at(graph, operator, 1)
@@ -49,12 +57,14 @@ class Gather(OperatorFamily):
             yield f"it gathers {table.dtype} into {output.dtype}"
         if indices.dtype != "int32":
             yield f"its indices are {indices.dtype}, not int32"
-        if operator.attributes.get("batch_dims"):
-            yield "it has batch dimensions"
-        axis = gather_axis(operator, table)
-        if not table.shape or output.shape != (
-            *table.shape[:axis], *indices.shape, *table.shape[axis + 1 :]
-        ):  # fmt: skip
+        axis, batch = gather_axis(operator, table), _batch_dims(operator, indices)
+        if (
+            not table.shape
+            or batch > axis
+            or table.shape[:batch] != indices.shape[:batch]
+            or output.shape
+            != (*table.shape[:axis], *indices.shape[batch:], *table.shape[axis + 1 :])
+        ):
             yield f"its indices do not lead from {table.shape} to {output.shape}"
         elif (
             indices.data is not None
@@ -68,7 +78,8 @@ class Gather(OperatorFamily):
     ) -> Sequence[Implementation]:
         table, indices = tensor_at(graph, operator, 0), tensor_at(graph, operator, 1)
         assert table is not None and indices is not None
-        axis = gather_axis(operator, table)
+        axis, batch = gather_axis(operator, table), _batch_dims(operator, indices)
+        outer, batches = math.prod(table.shape[batch:axis]), math.prod(table.shape[:batch])
         run = math.prod(table.shape[axis + 1 :]) * DTYPE_BYTES[table.dtype]
         constants = []
         texts = {"source": "{{ inputs[0] }}", "indices": "{{ inputs[1] }}"}
@@ -90,9 +101,11 @@ class Gather(OperatorFamily):
                 snippet=snippet,
                 values={
                     "function": function,
-                    "outer": math.prod(table.shape[:axis]),
+                    "blocks": batches * outer,
+                    "batches": batches,
+                    "outer": outer,
                     "size": table.shape[axis],
-                    "count": indices.elements,
+                    "count": indices.elements // batches,
                     "run": run,
                     "computed": computed,
                 },
