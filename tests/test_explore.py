@@ -95,6 +95,18 @@ def test_a_refusal_names_region_operator_and_bytes() -> None:
     assert "at operator #1 CONV_2D" in need.reason
 
 
+@pytest.mark.parametrize("name", ["rnn", "lstm", "gru_attention"])
+def test_recurrent_members_are_measured_with_their_steps_rolled_up(name: str) -> None:
+    """Weights and code count once, however many steps there are."""
+    short, long = (
+        measure(Member(name, {"steps": steps, "units": 16}).network(), BOARD) for steps in (8, 16)
+    )
+    assert short.fits
+    assert long.macs > 1.9 * short.macs
+    assert "REPEAT" in long.peak
+    assert long.flash_bytes < 1.2 * short.flash_bytes
+
+
 def test_equal_networks_are_measured_once(store: work.Store) -> None:
     text = BOARD.model_dump_json(by_alias=True)
     job = work.make_job(Member("lenet5", {}).network(), text)

@@ -22,6 +22,7 @@ from mcudeploy.budget import RUNTIME_RAM_BYTES, STACK_RESERVE_BYTES, FitReport, 
 from mcudeploy.errors import McudeployError, PlanError
 from mcudeploy.graph.ir import NO_TENSOR
 from mcudeploy.graph.passes import run_passes
+from mcudeploy.memory.bodies import with_bodies
 from mcudeploy.memory.checker import check_plan
 from mcudeploy.memory.packing import QUICK
 from mcudeploy.memory.plan import Plan
@@ -100,7 +101,7 @@ def measure(network: Network, board: Board) -> Need:
         check_operators(graph)
         plan = make_plan(
             graph,
-            candidates(graph, target),
+            with_bodies(graph, candidates(graph, target), board, target),
             board,
             options=_plan_options(len(graph.operators)),
         )
