@@ -19,6 +19,7 @@ NAMES = {
     "micro_speech": "micro_speech",
     "hello_world": "hello_world",
 }
+_VARIANTS = {"balanced": "balanced", "speed": "speed", "cmsis-nn": "CMSIS-NN"}
 _CORES = {"cortex-m4f": "Cortex-M4F", "cortex-m3": "Cortex-M3", "cortex-m0plus": "Cortex-M0+"}
 
 
@@ -40,13 +41,15 @@ class Measured(Protocol):
 
 
 def write_page(rows: Sequence[Measured]) -> str:
-    """Replaces the tables whose rows were all measured; says which."""
+    """Replaces the tables of cores that all networks ran on by CMSIS-NN, too; says which."""
     text, written = PAGE.read_text(encoding="utf-8"), []
     for core in _CORES:
         known = {(row.model, row.variant): row for row in rows if row.core == core}
-        variants = ("balanced", "speed", "cmsis-nn")
-        if all((peer.short, variant) in known for peer in PEERS for variant in variants):
-            text = put(text, core, "\n".join(_table(core, known)))
+        variants = [
+            name for name in _VARIANTS if all((peer.short, name) in known for peer in PEERS)
+        ]
+        if "balanced" in variants and "cmsis-nn" in variants:
+            text = put(text, core, "\n".join(_table(core, variants, known)))
             written.append(core)
     PAGE.write_text(text, encoding="utf-8")
     return f"{PAGE.name} ({', '.join(written) or 'nothing'})"
@@ -63,20 +66,19 @@ def put(text: str, mark: str, block: str) -> str:
     return found
 
 
-def _table(core: str, known: dict[tuple[str, str], Measured]) -> list[str]:
+def _table(core: str, variants: Sequence[str], known: dict[tuple[str, str], Measured]) -> list[str]:
     peers_too = core == PEERS_CORE
-    heads = ["network", "balanced", "speed", "CMSIS-NN alone",
-             *(["TFLM + CMSIS-NN"] if peers_too else []),
-             "cycles: balanced", "speed", "CMSIS-NN", "RAM: balanced", "speed"]  # fmt: skip
-    rule = "|---" + "|---:" * (len(heads) - 1) + "|"
-    lines = [f"{_CORES[core]}, instructions, cycles and bytes:", "", _line(heads), rule]
+    names = [_VARIANTS[variant] for variant in variants]
+    heads = ["network", *(f"instructions: {name}" for name in names)]
+    heads += ["TFLM + CMSIS-NN"] if peers_too else []
+    heads += [f"{what}: {name}" for what in ("cycles", "RAM") for name in names]
+    lines = [f"{_CORES[core]}:", "", _line(heads), "|---" + "|---:" * (len(heads) - 1) + "|"]
     for peer in PEERS:
-        three = [known[peer.short, variant] for variant in ("balanced", "speed", "cmsis-nn")]
-        cells = [NAMES[peer.short], *(f"{row.instructions:,}" for row in three)]
+        measured = [known[peer.short, variant] for variant in variants]
+        cells = [NAMES[peer.short], *(f"{row.instructions:,}" for row in measured)]
         cells += [f"{peer.tflm_instructions:,}"] if peers_too else []
-        cells += [f"{row.cycles:,.0f}" if row.cycles else "" for row in three]
-        cells += [f"{row.arena_bytes:,}" for row in three[:2]]
-        lines.append(_line(cells))
+        cells += [f"{row.cycles:,.0f}" if row.cycles else "" for row in measured]
+        lines.append(_line([*cells, *(f"{row.arena_bytes:,}" for row in measured)]))
     return lines
 
 

@@ -15,7 +15,7 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-_COLOURS = ("#1b6ca8", "#8fb8d6", "#c9c9c9", "#e0a458", "#7d9d6b", "#b56576")
+_COLOURS = ("#1b6ca8", "#4c9bd1", "#8fb8d6", "#c9c9c9", "#e0a458", "#7d9d6b", "#b56576")
 _WIDTH = 0.8
 
 Bars = list[tuple[str, dict[str, float]]]
