@@ -20,6 +20,7 @@ import pytest
 
 from mcudeploy import zoo
 from mcudeploy.board import find_board
+from mcudeploy.deployment import Options, choose_board
 from mcudeploy.errors import InputError, ToolError
 from mcudeploy.explore import Candidate, Exploration, Member, Need, explore, pareto_front, work
 from mcudeploy.explore.candidate import measure, published_top1, within
@@ -105,6 +106,20 @@ def test_recurrent_members_are_measured_with_their_steps_rolled_up(name: str) ->
     assert long.macs > 1.9 * short.macs
     assert "REPEAT" in long.peak
     assert long.flash_bytes < 1.2 * short.flash_bytes
+
+
+def test_streaming_makes_members_fit_that_do_not_as_a_whole(store: work.Store) -> None:
+    """MobileNetV2 0.35 at 96: 108 KiB of maps on a board of 96 KiB."""
+    board = choose_board("nucleo_f401re", Options())
+    network = Member("mobilenet_v2", {"width": 0.35, "resolution": 96, "classes": 10}).network()
+    text = board.model_dump_json(by_alias=True)
+    whole, streamed = work.run_jobs(
+        [work.make_job(network, text), work.make_job(network, text, "auto")],
+        store=store, processes=1,
+    )  # fmt: skip
+    assert "sram is over by" in whole.reason
+    assert streamed.ram_bytes <= 96 * 1024 < whole.ram_bytes
+    assert streamed.macs == whole.macs
 
 
 def test_equal_networks_are_measured_once(store: work.Store) -> None:

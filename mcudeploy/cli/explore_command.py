@@ -43,6 +43,7 @@ def explore(
     latency_ms: Annotated[
         float | None, typer.Option("--latency-ms", metavar="MS", help="Refuse what takes longer.")
     ] = None,
+    stream: opt.Streaming = opt.StreamMode.off,
     processes: Annotated[
         int | None, typer.Option("--processes", metavar="N", help="Default: one a core.")
     ] = None,
@@ -94,6 +95,7 @@ def explore(
             board[0], ram, flash, json, data, html,
             runner={"processes": processes, "scheduler": scheduler},
             evaluations=evaluations, seed=seed, objective=objective.value, classes=classes,
+            stream=stream.value,
         )  # fmt: skip
         return
     if not families:
@@ -106,7 +108,8 @@ def explore(
     chosen = list(zoo.families()) if families == ["all"] else families
     with terminal.progress() as progress:
         found = run(
-            chosen, board, ram=ram, flash=flash, latency_ms=latency_ms, processes=processes,
+            chosen, board, ram=ram, flash=flash, latency_ms=latency_ms, stream=stream.value,
+            processes=processes,
             scheduler=scheduler,
             progress=lambda done, total: progress(f"planned {done} of {total}"),
         )  # fmt: skip

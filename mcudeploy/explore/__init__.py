@@ -15,6 +15,7 @@ from pathlib import Path
 from mcudeploy import zoo
 from mcudeploy.board import Board
 from mcudeploy.deployment import Options, choose_board
+from mcudeploy.deployment_stream import StreamMode
 from mcudeploy.errors import InputError
 from mcudeploy.explore.candidate import Candidate, Member, Need, published_top1, within
 from mcudeploy.explore.work import Progress, Store, make_job, run_jobs
@@ -89,6 +90,7 @@ def explore(
     ram: str | int | None = None,
     flash: str | int | None = None,
     latency_ms: float | None = None,
+    stream: StreamMode = "off",
     processes: int | None = None,
     scheduler: str | None = None,
     store: Store | None = None,
@@ -97,8 +99,10 @@ def explore(
     """Plan all members of `families` (or single architectures) on all `boards`.
 
     `ram` and `flash` take the place of the boards' own (bytes or text like `64K`); `processes`,
-    `scheduler` (of a Dask cluster) and `store` as `work.run_jobs` has them. Members whose options
-    contradict each other (groups that do not divide a width) are left out.
+    `scheduler` (of a Dask cluster) and `store` as `work.run_jobs` has them. With `stream` "auto"
+    maps are computed row by row where a member would not fit otherwise, as `fit` does, with "max"
+    everywhere; both take longer to plan. Members whose options contradict each other (groups that
+    do not divide a width) are left out.
     Raises InputError for an unknown family or board.
     """
     if not families or not boards:
@@ -113,7 +117,7 @@ def explore(
             except InputError:
                 continue
     texts = [board.model_dump_json(by_alias=True) for board in chosen]
-    jobs = [make_job(network, text) for text in texts for _, network in members]
+    jobs = [make_job(network, text, stream) for text in texts for _, network in members]
     needs = iter(
         run_jobs(
             jobs, processes=processes, scheduler=scheduler, store=store, progress=progress

@@ -19,6 +19,7 @@ from typing import Any
 from mcudeploy import zoo
 from mcudeploy.board import Board
 from mcudeploy.budget import RUNTIME_RAM_BYTES, STACK_RESERVE_BYTES, FitReport, budget
+from mcudeploy.deployment_stream import StreamMode, streamed_plan
 from mcudeploy.errors import McudeployError, PlanError
 from mcudeploy.graph.ir import NO_TENSOR
 from mcudeploy.graph.passes import run_passes
@@ -93,18 +94,22 @@ class Need:
     deployable: bool = True
 
 
-def measure(network: Network, board: Board) -> Need:
-    """Plan a network on a board. What cannot be deployed is no error but a `Need` that says so."""
+def measure(network: Network, board: Board, stream: StreamMode = "off") -> Need:
+    """Plan a network on a board, streamed row by row as `stream` says.
+
+    What cannot be deployed is no error but a `Need` that says so.
+    """
     target = Target(board.core, sizes_only=True)
     try:
         graph = run_passes(lower(network))
         check_operators(graph)
-        plan = make_plan(
-            graph,
-            with_bodies(graph, candidates(graph, target), board, target),
-            board,
-            options=_plan_options(len(graph.operators)),
-        )
+        kernels = with_bodies(graph, candidates(graph, target), board, target)
+        how = _plan_options(len(graph.operators))
+        plan = make_plan(graph, kernels, board, options=how)
+        if stream != "off":
+            place = {id(operator): number for number, operator in enumerate(graph.operators)}
+            ordered = [kernels[place[id(operator)]] for operator in plan.graph.operators]
+            plan = streamed_plan(plan, ordered, target, how, mode=stream)
     except McudeployError as error:
         return Need(False, _one_line(error), deployable=False)
     faults = check_plan(plan)

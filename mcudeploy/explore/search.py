@@ -24,9 +24,10 @@ from typing import Literal
 
 from mcudeploy import zoo
 from mcudeploy.board import Board
+from mcudeploy.deployment_stream import StreamMode
 from mcudeploy.errors import InputError
 from mcudeploy.explore.candidate import Member, Need
-from mcudeploy.explore.work import make_job, run_jobs
+from mcudeploy.explore.work import Job, make_job, run_jobs
 from mcudeploy.zoo.architecture import OptionValue
 from mcudeploy.zoo.net import Network
 from mcudeploy.zoo.searched import STRIDES, Genome, Stage
@@ -71,6 +72,8 @@ class Space:
     classes: int = 1000
     channels: int = 3
     resolutions: tuple[int, ...] = RESOLUTIONS
+    streamed: bool = False
+    """Maps need not lie in memory as a whole."""
 
     def member(self, genome: Genome) -> Member:
         options: dict[str, OptionValue] = {
@@ -83,7 +86,8 @@ class Space:
     def hopeless(self, network: Network) -> bool:
         """One map, or the weights, are over the limit without anything else."""
         maps = max(layer.elements for layer in network.layers)
-        return maps > self.ram_bytes or zoo.counting.count(network).kernels > self.flash_bytes
+        large = maps > self.ram_bytes and not self.streamed
+        return large or zoo.counting.count(network).kernels > self.flash_bytes
 
 
 def search(
@@ -97,12 +101,13 @@ def search(
     resolutions: tuple[int, ...] = RESOLUTIONS,
     accuracy: Callable[[Member], float] | None = None,
     trained: int = 4,
+    stream: StreamMode = "off",
     run: Run = run_jobs,
 ) -> tuple[Found, ...]:
     """Networks that fit `board`, the best first; `evaluations` of them are planned.
 
     `accuracy` trains a member and gives its accuracy, 0 to 1; the `trained` best are ranked by
-    it. `run` measures jobs (`work.run_jobs` with its options bound).
+    it. `stream` as `explore` has it. `run` measures jobs (`work.run_jobs` with its options bound).
     Raises InputError for fewer evaluations than a population.
     """
     if evaluations < _POPULATION:
@@ -112,9 +117,10 @@ def search(
         )  # fmt: skip
     space = Space(
         sum(region.size for region in board.regions("ram")), board.regions("flash")[0].size,
-        classes, channels, resolutions,
+        classes, channels, resolutions, stream != "off",
     )  # fmt: skip
-    found = _evolve(space, board, random.Random(seed), evaluations, objective, run)
+    made = partial(make_job, board_json=board.model_dump_json(by_alias=True), stream=stream)
+    found = _evolve(space, made, random.Random(seed), evaluations, objective, run)
     ranked = sorted((f for f in found if f.need.fits), key=lambda f: (-f.score, f.code))
     if accuracy is None or not ranked:
         return tuple(ranked)
@@ -122,10 +128,9 @@ def search(
 
 
 def _evolve(
-    space: Space, board: Board, chance: random.Random, evaluations: int, objective: Objective,
-    run: Run,
+    space: Space, job: Callable[[Network], Job], chance: random.Random, evaluations: int,
+    objective: Objective, run: Run,
 ) -> list[Found]:  # fmt: skip
-    text = board.model_dump_json(by_alias=True)
     known: dict[Genome, Found] = {}
     make: Callable[[], Genome] = partial(_random, space, chance)
     while len(known) < evaluations:
@@ -134,7 +139,7 @@ def _evolve(
         if not genomes:
             break
         members = [space.member(genome) for genome in genomes]
-        needs = run([make_job(member.network(), text) for member in members])
+        needs = run([job(member.network()) for member in members])
         for genome, member, need in zip(genomes, members, needs, strict=True):
             known[genome] = Found(member, need, _score(space, need, objective))
         parents = sorted(known, key=lambda g: (-known[g].score, g.code))[:_POPULATION]

@@ -24,6 +24,7 @@ from multiprocessing import active_children, get_context
 from pathlib import Path
 
 from mcudeploy.board import Board
+from mcudeploy.deployment_stream import StreamMode
 from mcudeploy.errors import InputError, ToolError
 from mcudeploy.explore.candidate import Need, measure
 from mcudeploy.resources import cache_folder
@@ -34,6 +35,7 @@ Progress = Callable[[int, int], None]
 
 _MEASURED_BY = (
     "zoo", "graph", "operators", "memory", "budget.py", "board.py", "board_flash.py", "explore",
+    "deployment_stream.py",
 )  # fmt: skip
 _FEW = 8
 """Up to so many jobs are not worth another process."""
@@ -47,19 +49,20 @@ class Job:
     layers: tuple[tuple[object, ...], ...]
     board: str
     """The board as JSON."""
+    stream: StreamMode = "off"
 
     @property
     def key(self) -> str:
-        text = json.dumps([code_digest(), repr(self.layers), self.board])
+        text = json.dumps([code_digest(), repr(self.layers), self.board, self.stream])
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def make_job(network: Network, board_json: str) -> Job:
+def make_job(network: Network, board_json: str, stream: StreamMode = "off") -> Job:
     layers = tuple(
         (layer.kind, layer.name, layer.inputs, layer.shape, tuple(sorted(layer.options.items())))
         for layer in network.layers
     )
-    return Job(network.name, layers, board_json)
+    return Job(network.name, layers, board_json, stream)
 
 
 def run_job(job: Job) -> Need:
@@ -68,7 +71,7 @@ def run_job(job: Job) -> Need:
         Layer(kind, name, inputs, shape, dict(options))  # type: ignore[arg-type, call-overload]
         for kind, name, inputs, shape, options in job.layers
     )
-    return measure(Network(job.name, layers), Board.model_validate_json(job.board))
+    return measure(Network(job.name, layers), Board.model_validate_json(job.board), job.stream)
 
 
 @cache
