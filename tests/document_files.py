@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -67,7 +69,13 @@ def lenet_tflite(seed: int = 0) -> bytes:
 
 
 def write_files(folder: Path) -> None:
-    """lenet.tflite, other.tflite, model.tflite, digits.npz, calibration.npz, train.npz."""
+    """lenet.tflite, other.tflite, model.tflite, digits.npz, calibration.npz, train.npz.
+
+    With the folder of real models, vww.tflite, too.
+    """
+    models = os.environ.get("MCUDEPLOY_MODELS")
+    if models:
+        shutil.copy(Path(models, "vww_96_int8.tflite"), folder / "vww.tflite")
     random = np.random.default_rng(0)
     for name, seed in (("lenet", 0), ("model", 0), ("other", 1)):
         (folder / f"{name}.tflite").write_bytes(lenet_tflite(seed))
