@@ -4,7 +4,8 @@
 #include "fixed_point.h"
 #include "mcud.h"
 
-#define ROWS 4 /* of weights at a time: the input is widened once for them */
+#define ROWS 4   /* of weights at a time: the input is widened once for them */
+#define BLOCK 16 /* rows whose sums are begun and finished together */
 
 typedef struct {
     int32_t multiplier;
@@ -35,10 +36,23 @@ static inline multiplier_t row_multiplier(const mcud_step_fully_connected_s8_t *
     return result;
 }
 
+/*
+ * TFLite's MultiplyByQuantizedMultiplier for a multiplier above 0 and a sum below 2^30: y is the
+ * high product, rounded; then y / 2^e, ties away from zero.
+ */
+static inline int32_t rescaled(int32_t total, multiplier_t by)
+{
+    const int32_t left = by.shift > 0 ? by.shift : 0;
+    const int32_t shifted = (int32_t)((uint32_t)total << left);
+    const int32_t y = (int32_t)(((int64_t)shifted * by.multiplier + (1 << 30)) >> 31);
+
+    return by.shift < 0 ? (y + (1 << (-by.shift - 1)) + (y >> 31)) >> -by.shift : y;
+}
+
 #if MCUD_DSP
 
 /* The sums of ROWS rows of weights with one input. */
-static void add_rows(const int8_t *w, int32_t in_c, const int8_t *x, int32_t *totals)
+static __attribute__((noinline)) void add_rows(const int8_t *w, int32_t in_c, const int8_t *x, int32_t *totals)
 {
     int32_t a = totals[0];
     int32_t b = totals[1];
@@ -74,7 +88,7 @@ static void add_rows(const int8_t *w, int32_t in_c, const int8_t *x, int32_t *to
 
 #else
 
-static void add_rows(const int8_t *w, int32_t in_c, const int8_t *x, int32_t *totals)
+static __attribute__((noinline)) void add_rows(const int8_t *w, int32_t in_c, const int8_t *x, int32_t *totals)
 {
     int32_t a = totals[0];
     int32_t b = totals[1];
@@ -105,36 +119,60 @@ static int32_t add_row(const int8_t *w, int32_t in_c, const int8_t *x, int32_t t
     return total;
 }
 
+/* Functions of their own keep their loops in registers. */
+#define APART __attribute__((noinline))
+
+/* Where the sums of `count` rows from `row` on begin. */
+APART static void begin_rows(const mcud_step_fully_connected_s8_t *p, int32_t row, int32_t count,
+                             int32_t *totals)
+{
+    const int32_t *sums = p->sums + row;
+    const int32_t zero_point = p->in_zero_point;
+
+    for (int32_t i = 0; i < count; i++) {
+        totals[i] = -zero_point * sums[i];
+    }
+    if (p->biases != NULL) {
+        for (int32_t i = 0; i < count; i++) {
+            totals[i] += p->biases[row + i];
+        }
+    }
+}
+
+/* The outputs of `count` sums, those of the rows from `row` on. */
+APART static void store_rows(const mcud_step_fully_connected_s8_t *p, int32_t row, int32_t count,
+                             const int32_t *totals, int8_t *out)
+{
+    const uint32_t *scale = p->scales + (p->per_row ? row : 0);
+    const int32_t zero_point = p->out_zero_point;
+    const int32_t low = p->activation_min;
+    const int32_t high = p->activation_max;
+
+    for (int32_t i = 0; i < count; i++) {
+        const int32_t scaled = rescaled(totals[i], row_multiplier(p, *scale));
+
+        out[row + i] = mcud_clamp_s8(mcud_wrapping_add(scaled, zero_point), low, high);
+        scale += p->per_row;
+    }
+}
+
 static void one_input(const mcud_step_fully_connected_s8_t *p, const int8_t *in, int8_t *out)
 {
-    multiplier_t by = row_multiplier(p, p->scales[0]);
+    int32_t totals[BLOCK];
 
-    for (int32_t row = 0; row < p->out_c; row += ROWS) {
+    for (int32_t row = 0; row < p->out_c; row += BLOCK) {
         const int8_t *w = p->weights + row * p->in_c;
-        const int32_t count = mcud_min(ROWS, p->out_c - row);
-        int32_t totals[ROWS];
+        const int32_t count = mcud_min(BLOCK, p->out_c - row);
+        int32_t i = 0;
 
-        for (int32_t i = 0; i < count; i++) {
-            totals[i] = -p->in_zero_point * p->sums[row + i];
-            if (p->biases != NULL) {
-                totals[i] += p->biases[row + i];
-            }
+        begin_rows(p, row, count, totals);
+        for (; i + ROWS <= count; i += ROWS) {
+            add_rows(w + i * p->in_c, p->in_c, in, totals + i);
         }
-        if (count == ROWS) {
-            add_rows(w, p->in_c, in, totals);
-        } else {
-            for (int32_t i = 0; i < count; i++) {
-                totals[i] = add_row(w + i * p->in_c, p->in_c, in, totals[i]);
-            }
+        for (; i < count; i++) {
+            totals[i] = add_row(w + i * p->in_c, p->in_c, in, totals[i]);
         }
-        for (int32_t i = 0; i < count; i++) {
-            if (p->per_row) {
-                by = row_multiplier(p, p->scales[row + i]);
-            }
-            const int32_t scaled = mcud_multiply(totals[i], by.multiplier, by.shift);
-            out[row + i] = mcud_clamp_s8(mcud_wrapping_add(scaled, p->out_zero_point),
-                                         p->activation_min, p->activation_max);
-        }
+        store_rows(p, row, count, totals, out);
     }
 }
 
