@@ -123,11 +123,44 @@ class _Network:
         made = self.b.operator("CONCATENATION", [part[0] for part in parts], self.map(out), axis=3)
         return made, out
 
+    def pad(self, x: Map) -> Map:
+        around = [(0, 0), *(self.draw(st.tuples(*[st.integers(0, 2)] * 2)) for _ in "hw"), (0, 0)]
+        height, width, channels = x[1]
+        out = (height + sum(around[1]), width + sum(around[2]), channels)
+        table = self.b.constant(np.array(around, np.int32))
+        return self.b.operator("PAD", [x[0], table], self.map(out)), out
+
+    def resize(self, x: Map) -> Map:
+        height, width, channels = x[1]
+        out = (self.draw(st.integers(1, 2 * height)), self.draw(st.integers(1, 2 * width)))
+        size = self.b.constant(np.array(out, np.int32))
+        flags = self.draw(st.sampled_from([{}, {"half_pixel_centers": True}]))
+        kind = self.draw(st.sampled_from(["RESIZE_NEAREST_NEIGHBOR", "RESIZE_BILINEAR"]))
+        made = self.b.operator(kind, [x[0], size], self.map((*out, channels)), **flags)
+        return made, (*out, channels)
+
+    def slice(self, x: Map) -> Map:
+        """Some columns and channels."""
+        height, width, channels = x[1]
+        first = [self.draw(st.integers(0, n - 1)) for n in (width, channels)]
+        count = [self.draw(st.integers(1, n - f)) for n, f in zip(x[1][1:], first, strict=True)]
+        begin = self.b.constant(np.array([0, 0, *first], np.int32))
+        size = self.b.constant(np.array([1, height, *count], np.int32))
+        out = (height, *count)
+        return self.b.operator("SLICE", [x[0], begin, size], self.map(out)), out
+
+    def transpose(self, x: Map) -> Map:
+        """Columns and channels exchanged."""
+        height, width, channels = x[1]
+        axes = self.b.constant(np.array([0, 1, 3, 2], np.int32))
+        out = (height, channels, width)
+        return self.b.operator("TRANSPOSE", [x[0], axes], self.map(out)), out
+
     def end(self, x: Map) -> Map:
         """Nothing, or what sums up the whole map."""
-        kind = self.draw(st.sampled_from(["", "MEAN", "AVERAGE_POOL_2D"]))
+        kind = self.draw(st.sampled_from(["", "MEAN", "SUM", "AVERAGE_POOL_2D"]))
         height, width, channels = x[1]
-        if kind == "MEAN":
+        if kind in ("MEAN", "SUM"):
             axes = self.b.constant(np.array([1, 2], np.int32))
             keep = self.draw(st.booleans())
             shape = (1, 1, 1, channels) if keep else (1, channels)
@@ -149,7 +182,20 @@ def networks(draw: st.DrawFn) -> bytes:
     x = net.convolution(net.x)
     for kind in draw(
         st.lists(
-            st.sampled_from(["convolution", "convolution", "pool", "table", "residual", "join"]),
+            st.sampled_from(
+                [
+                    *["convolution"] * 5,
+                    "pool",
+                    "table",
+                    "residual",
+                    "residual",
+                    "join",
+                    "pad",
+                    "resize",
+                    "slice",
+                    "transpose",
+                ]
+            ),
             min_size=1,
             max_size=5,
         )

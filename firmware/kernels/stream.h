@@ -14,12 +14,13 @@
 
 #include "mcud.h"
 
-/* The rows that a stage reads: for its row r, those before r * stride + reach, `rows` at most. */
+/* The rows that a stage reads: for its row r, those before r * stride / up + reach, `rows` at most. */
 typedef struct {
     int16_t source; /* whose rows: index into `made` */
     int16_t stride;
     int16_t reach;
     int16_t rows;
+    int16_t up;
 } mcud_need;
 
 typedef struct {
@@ -37,7 +38,7 @@ static inline int mcud_row_ready(const mcud_stage *stage, const mcud_need *needs
     }
     for (int32_t i = stage->first; i < stage->end; i++) {
         const mcud_need *const need = &needs[i];
-        if (made[need->source] < mcud_min(need->rows, row * need->stride + need->reach)) {
+        if (made[need->source] < mcud_min(need->rows, row * need->stride / need->up + need->reach)) {
             return 0;
         }
     }

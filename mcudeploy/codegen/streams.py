@@ -213,6 +213,7 @@ def _need(need: Need, sources: dict[int, int]) -> dict[str, int]:
         "stride": need.stride,
         "reach": need.reach - need.pad,
         "rows": need.rows,
+        "up": need.up,
     }
 
 

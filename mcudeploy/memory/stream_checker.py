@@ -132,7 +132,7 @@ class StreamReplay:
         read = []
         for window in self._form(i).windows:
             tensor = operator.inputs[window.input]
-            top = row * window.stride - window.pad
+            top = row * window.stride // window.up - window.pad
             for tap in range(window.kernel):
                 y = top + tap * window.dilation
                 if 0 <= y < self.plan.graph.tensors[tensor].shape[1]:
@@ -150,7 +150,7 @@ class StreamReplay:
         for window in self._form(i).windows:
             tensor = operator.inputs[window.input]
             reach = (window.kernel - 1) * window.dilation
-            last = done[i] * window.stride - window.pad + reach
+            last = done[i] * window.stride // window.up - window.pad + reach
             if self._there(tensor) <= min(last, self.plan.graph.tensors[tensor].shape[1] - 1):
                 return False
         return True

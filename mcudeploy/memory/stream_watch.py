@@ -61,9 +61,9 @@ def _owners(graph: Graph, segment: Segment, inner: frozenset[int]) -> dict[int, 
             readers[tensor] = readers.get(tensor, 0) + 1
     follows: dict[int, int] = {}
     for stage in segment.stages:
-        if not stage.flat or stage.accumulates:
-            continue
         for need in stage.needs:
+            if need.tensor not in stage.in_place:
+                continue
             alone = need.tensor in inner and readers[need.tensor] == 1
             same = graph.tensors[need.tensor].bytes == graph.tensors[stage.output].bytes
             if alone and same and need.tensor not in follows and need.tensor != segment.driver:

@@ -38,21 +38,22 @@ _NARROW = 12
 
 
 class Need(NamedTuple):
-    """The rows of a tensor that a stage reads for its row r: `reach` from r * stride - pad on."""
+    """The rows of a tensor that a stage reads for row r: `reach` from r * stride // up - pad on."""
 
     tensor: int
     rows: int
     stride: int
     pad: int
     reach: int
+    up: int = 1
 
     def first(self, row: int) -> int:
         """No row before this one is read for row `row` or later ones."""
-        return min(self.rows, max(0, row * self.stride - self.pad))
+        return min(self.rows, max(0, row * self.stride // self.up - self.pad))
 
     def end(self, row: int) -> int:
         """All rows before this one must be there."""
-        return max(0, min(self.rows, row * self.stride - self.pad + self.reach))
+        return max(0, min(self.rows, row * self.stride // self.up - self.pad + self.reach))
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ class Stage:
     output: int
     rows: int
     needs: tuple[Need, ...]
-    flat: bool
+    in_place: frozenset[int]
+    """The inputs whose row may become the output's in its place."""
     accumulates: bool
     strip: Strip | None = None
 
@@ -132,6 +134,20 @@ def row_bytes(tensor: Tensor) -> int:
     return tensor.bytes // tensor.shape[1] if is_map(tensor) else tensor.bytes
 
 
+def _in_place(form: Implementation, position: int) -> bool:
+    """A row of the output may lie where the input's is."""
+    if form.rows is None or not form.rows.flat or form.rows.accumulates:
+        return False
+    return any(
+        rule.input == position
+        and (
+            (rule.max_distance is not None and rule.max_distance >= 0)
+            or (rule.min_distance is not None and rule.min_distance <= 0)
+        )
+        for rule in form.overlaps
+    )
+
+
 def pixel_bytes(tensor: Tensor) -> int:
     """All channels of one pixel of a map."""
     return tensor.bytes // (tensor.shape[1] * tensor.shape[2])
@@ -169,7 +185,7 @@ def make_segment(
             if driver == NO_TENSOR and index not in made:
                 driver = index
             reach = (window.kernel - 1) * window.dilation + 1
-            needs.append(Need(index, tensor.shape[1], window.stride, window.pad, reach))
+            needs.append(Need(index, tensor.shape[1], window.stride, window.pad, reach, window.up))
         row_read = {need.tensor for need in needs}
         if row_read.isdisjoint({*made, driver}):
             return None
@@ -181,7 +197,12 @@ def make_segment(
         rows = needs[0].rows if form.accumulates else graph.tensors[output].shape[1]
         if rows > _MOST_ROWS:
             return None
-        stages.append(Stage(position, output, rows, tuple(needs), form.flat, form.accumulates))
+        in_place = frozenset(
+            operator.inputs[window.input]
+            for window in form.windows
+            if all(_in_place(one, window.input) for one in forms[position])
+        )
+        stages.append(Stage(position, output, rows, tuple(needs), in_place, form.accumulates))
         if not form.accumulates:
             made.add(output)
     segment = Segment(first, end, driver, tuple(stages), fed)
@@ -209,7 +230,7 @@ def _with_strips(
         if producer is None or not alone or stages[producer].strip is not None:
             continue
         columns = [_columns(forms[stages[j].operator]) for j in (i, producer)]
-        if None in columns or len(stages[producer].needs) > 1:
+        if None in columns or len(stages[producer].needs) > 1 or need.up > 1:
             continue
         strip = _strip(graph, stage, producer, columns[0])
         if strip is not None:

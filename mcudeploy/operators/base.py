@@ -88,7 +88,7 @@ class Placed:
 class RowWindow:
     """The rows of an input that a kernel reads for its output row r:
 
-    r * stride - pad + i * dilation for 0 <= i < kernel. Those outside of the map are padding.
+    r * stride // up - pad + i * dilation for 0 <= i < kernel. Those outside of the map are padding.
     """
 
     input: int
@@ -97,6 +97,7 @@ class RowWindow:
     stride: int = 1
     dilation: int = 1
     pad: int = 0
+    up: int = 1
 
 
 @dataclass(frozen=True)

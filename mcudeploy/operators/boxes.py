@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mcudeploy.graph.ir import DTYPE_BYTES, Graph, Operator, Tensor
 from mcudeploy.operators.base import (
@@ -20,10 +20,13 @@ from mcudeploy.operators.base import (
     Implementation,
     OperatorFamily,
     Placed,
+    RowForm,
+    RowWindow,
     Target,
     as_constant,
 )
 from mcudeploy.operators.view import output_of, scale_limits, tensor_at
+from mcudeploy.operators.windows import is_map
 
 _LOOPS = 4
 _INLINE_BYTES = 64
@@ -228,6 +231,35 @@ class Movement(OperatorFamily):
         copy = movement(graph, operator, boxes, fill)
         views = as_views(graph, operator, boxes) if fill is None else None
         return (copy,) if views is None else (views, copy)
+
+    def row_implementations(
+        self, graph: Graph, operator: Operator, target: Target
+    ) -> Sequence[Implementation]:
+        """Within rows: a permutation or a part of columns and channels."""
+        output = output_of(graph, operator)
+        sources = {p: graph.tensors[operator.inputs[p]] for p in self.sources(operator)}
+        maps = [output, *sources.values()]
+        if len(operator.outputs) > 1 or self.fill(graph, operator) is not None:
+            return ()
+        if not all(is_map(m) and m.shape[1] == output.shape[1] and not m.is_constant for m in maps):
+            return ()
+        boxes = self.boxes(graph, operator)
+        rows = [r for box in boxes if (r := _one_row(box, sources[box.input], output)) is not None]
+        if len(rows) < len(boxes):
+            return ()
+        windows = tuple(RowWindow(position) for position in sources)
+        return (replace(movement(graph, operator, rows), rows=RowForm(windows, flat=True)),)
+
+
+def _one_row(box: Box, source: Tensor, output: Tensor) -> Box | None:
+    """What a box moves for one row of a map, None where rows do not go to rows of one number."""
+    height = output.shape[1]
+    rows = (box.extent[:2], box.in_strides[1], box.out_strides[1]) if len(box.extent) > 1 else None
+    in_row, out_row = source.bytes // source.shape[1], output.bytes // output.shape[1]
+    within = 0 <= box.in_start < in_row and 0 <= box.out_start < out_row
+    if rows != ((1, height), in_row, out_row) or not within or box.within_output:
+        return None
+    return replace(box, extent=(1, 1, *box.extent[2:]))
 
 
 def constant_argument(graph: Graph, operator: Operator, position: int, what: str) -> Iterator[str]:

@@ -6,15 +6,29 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from mcudeploy.graph.ir import Graph, Operator
-from mcudeploy.operators.base import register
+from mcudeploy.operators.base import Implementation, RowForm, RowWindow, Target, register
 from mcudeploy.operators.boxes import Box, Movement, byte_strides, constant_argument, integers
 from mcudeploy.operators.view import constant_at, output_of, tensor_at
+from mcudeploy.operators.windows import is_map
 
 
 def _paddings(graph: Graph, operator: Operator) -> list[tuple[int, int]]:
     """(before, after) along each dimension."""
     values = integers(graph, operator, 1)
     return list(zip(values[0::2], values[1::2], strict=True))
+
+
+_ROW = """
+int8_t *const to = {{ outputs[0] }} + ({{ row_begin }} % {{ out_ring }}) * {{ out_bytes }};
+const int32_t from = {{ row_begin }} - {{ top }};
+
+memset(to, {{ fill }}, {{ out_bytes }});
+if (from >= 0 && from < {{ in_h }})
+{
+    memcpy(to + {{ left }}, {{ inputs[0] }} + (from % {{ in_ring }}) * {{ in_bytes }},
+        {{ in_bytes }});
+}
+"""
 
 
 def _centre(graph: Graph, operator: Operator) -> Box:
@@ -67,6 +81,32 @@ class Pad(_Padding):
         if operator.kind == "PADV2":
             return integers(graph, operator, 2)[0]
         return source.quantization.zero_point if source.quantization else 0
+
+    def row_implementations(
+        self, graph: Graph, operator: Operator, target: Target
+    ) -> Sequence[Implementation]:
+        """Row r from row r - top of the input. It waits for row r, so that none comes unasked."""
+        source, output = tensor_at(graph, operator, 0), output_of(graph, operator)
+        assert source is not None
+        fill, around = self.fill(graph, operator), _paddings(graph, operator)
+        if fill is None or not is_map(source) or any(around[0]) or any(around[3]):
+            return ()
+        row, padded = source.bytes // source.shape[1], output.bytes // output.shape[1]
+        left = around[2][0] * source.shape[3]
+        return (
+            Implementation(
+                kernel="memcpy",
+                snippet=_ROW,
+                values={
+                    "top": around[1][0], "in_h": source.shape[1], "fill": fill,
+                    "in_bytes": row, "out_bytes": padded, "left": left,
+                },
+                work={"call": output.shape[1], "filled": output.bytes,
+                      "long words": source.bytes / 4},
+                reason="row by row",
+                rows=RowForm((RowWindow(0, around[1][0] + 1, pad=around[1][0]),)),
+            ),
+        )  # fmt: skip
 
 
 @register

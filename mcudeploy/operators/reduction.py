@@ -180,7 +180,8 @@ class Reduction(OperatorFamily):
     ) -> Sequence[Implementation]:
         source = tensor_at(graph, operator, 0)
         assert source is not None
-        if operator.kind != "MEAN" or not is_map(source) or _axes(graph, operator) != {1, 2}:
+        over_space = is_map(source) and _axes(graph, operator) == {1, 2}
+        if operator.kind not in ("MEAN", "SUM") or not over_space:
             return ()
         count = source.shape[1] * source.shape[2]
         quantization = sum_quantization(graph, operator, count)

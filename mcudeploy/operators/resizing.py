@@ -7,7 +7,9 @@ bilinear in integers with 10 fraction bits), and go to flash as tables.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +19,15 @@ from mcudeploy.operators.base import (
     Constant,
     Implementation,
     OperatorFamily,
+    RowForm,
+    RowWindow,
     Target,
     as_constant,
     register,
 )
 from mcudeploy.operators.view import output_of, scale_limits, tensor_at
+
+Int64Array = npt.NDArray[np.int64]
 
 _ONE = 1 << 10
 
@@ -32,15 +38,24 @@ for (int32_t y = 0; y < {{ out_h }}; y++)
 }
 """  # noqa: E501
 
+_NEAREST_ROW = """
+const int32_t from = {{ constants.rows }}[{{ row_begin }}] / {{ in_w * run }} % {{ in_ring }};
+
+mcud_gather_runs((const int8_t *){{ inputs[0] }} + from * {{ in_w * run }},
+    (int8_t *){{ outputs[0] }} + {{ row_begin }} % {{ out_ring }} * {{ row_bytes }},
+    {{ constants.columns }}, {{ out_w }}, {{ run }});
+"""
+
 _BILINEAR = """
 static const mcud_resize_bilinear_s8_t params = {
     .rows = {{ constants.rows }}, .columns = {{ constants.columns }},
     .out_w = {{ out_w }}, .channels = {{ channels }},
 };
-const mcud_map in = { {{ inputs[0] }}, {{ in_w * channels }}, {{ in_h }} };
-const mcud_map out = { {{ outputs[0] }}, {{ out_w * channels }}, {{ out_h }} };
+const mcud_map in = { {{ inputs[0] }}, {{ in_w * channels }}, {{ in_ring | default(in_h) }} };
+const mcud_map out = { {{ outputs[0] }}, {{ out_w * channels }}, {{ out_ring | default(out_h) }} };
 
-mcud_resize_bilinear_s8(&params, in, out, 0, {{ out_h }});
+mcud_resize_bilinear_s8(&params, in, out, {{ row_begin | default(0) }},
+    {{ row_end | default(out_h) }});
 """
 
 
@@ -74,6 +89,15 @@ def bilinear_positions(
     above = at + _ONE - 1
     high = np.minimum(np.where(above >= 0, above // _ONE, -(-above // _ONE)), size - 1)
     return np.stack((low, high, at - low * _ONE), axis=1)
+
+
+def _row_window(low: Int64Array, high: Int64Array, in_h: int) -> RowWindow:
+    """What output rows read, from `low` to `high` of each, as steps of a common measure."""
+    common = math.gcd(in_h, len(low))
+    stride, up = in_h // common, len(low) // common
+    first = np.arange(len(low)) * stride // up
+    pad = max(0, int((first - low).max()))
+    return RowWindow(0, int((high - first).max()) + pad + 1, stride, pad=pad, up=up)
 
 
 @register
@@ -135,3 +159,18 @@ class Resize(OperatorFamily):
                 reason="the only kernel",
             ),
         )  # fmt: skip
+
+    def row_implementations(
+        self, graph: Graph, operator: Operator, target: Target
+    ) -> Sequence[Implementation]:
+        source = tensor_at(graph, operator, 0)
+        assert source is not None
+        (whole,) = self.implementations(graph, operator, target)
+        table = whole.constants[0].data
+        if operator.kind == "RESIZE_NEAREST_NEIGHBOR":
+            rows = table // (source.bytes // source.shape[1])
+            whole = replace(whole, snippet=_NEAREST_ROW)
+            window = _row_window(rows, rows, source.shape[1])
+        else:
+            window = _row_window(table[:, 0], table[:, 1], source.shape[1])
+        return (replace(whole, rows=RowForm((window,))),)
