@@ -17,9 +17,9 @@ from mcudeploy.frontend.keras import ModelKind, detect
 from mcudeploy.frontend.tflite import read_tflite
 from mcudeploy.graph.ir import Graph
 from mcudeploy.graph.passes import run_passes
+from mcudeploy.memory.bodies import with_bodies
 from mcudeploy.memory.checker import check_plan
 from mcudeploy.memory.plan import Plan
-from mcudeploy.memory.bodies import with_bodies
 from mcudeploy.memory.planner import PlanOptions, make_plan
 from mcudeploy.operators.base import Implementation, Target
 from mcudeploy.operators.growth import growth

@@ -23,8 +23,9 @@ def quantized_value(real: float, quantization: Quantization) -> int:
 
 
 def float_32(value: float) -> float:
-    """The nearest single-precision value, where TFLite computes in float."""
-    return float(np.float32(value))
+    """The nearest single-precision value, where TFLite computes in float; infinite beyond it."""
+    with np.errstate(over="ignore"):
+        return float(np.float32(value))
 
 
 def activation_range(activation: str, output: Quantization) -> tuple[int, int]:
