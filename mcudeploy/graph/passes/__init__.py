@@ -21,6 +21,7 @@ from mcudeploy.graph.passes import (
     fold_constants,
     fold_dilation,
     fold_pad,
+    fuse_activations,
     fuse_tables,
     roll_steps,
 )
@@ -32,6 +33,7 @@ PASSES: tuple[ModuleType, ...] = (
     drop_identities,
     fold_dilation,
     fold_pad,
+    fuse_activations,
     fuse_tables,
     roll_steps,
     drop_dead,
