@@ -34,12 +34,16 @@ NASTY = (
 
 
 def model(names: tuple[str, ...]) -> bytes:
-    """A chain of dense layers; every tensor has a name of the list."""
+    """A chain of dense layers; every tensor has a name of the list.
+
+    No two layers have the same shape: steps that repeat would become one loop with one name.
+    """
     builder = ModelBuilder()
     value = builder.input((1, 8), scale=0.1, name=names[0])
-    weights = builder.constant(np.eye(8, dtype=np.int8), scale=0.1, name=names[-1])
-    for name in names:
-        made = builder.tensor((1, 8), scale=0.1, name=name)
+    for width, name in enumerate(names, 9):
+        kept = np.eye(width, width - 1, dtype=np.int8)
+        weights = builder.constant(kept, scale=0.1, name=names[-1])
+        made = builder.tensor((1, width), scale=0.1, name=name)
         value = builder.operator("FULLY_CONNECTED", [value, weights], made)
     return builder.build([value])
 
