@@ -84,7 +84,6 @@ def streamed_plan(
         plan,
         candidates,
         forms,
-        plan.board,
         options=options,
         capacity=0 if mode == "max" else min(room, room if budget is None else budget),
         fed=row_fed,

@@ -156,6 +156,15 @@ def test_keyword_spotting_streams_as_a_whole_and_exactly(real_model, tmp_path):
     compare(model, plan, tmp_path)
 
 
+@golden_only
+def test_image_classification_streams_exactly_its_short_branches_first(real_model, tmp_path):
+    model = real_model("pretrainedResnet_quant.tflite").read_bytes()
+    plan = planned(model, ram_budget=14_300, row_fed=True)
+    assert plan.certificate.peak_bytes <= 14_300
+    assert len(plan.streams[0].strips) == 3
+    compare(model, plan, tmp_path)
+
+
 def test_nothing_is_streamed_that_fits(vww):
     assert planned(vww).streams == ()
     assert planned(vww, stream="off", ram_budget=10_000).streams == ()

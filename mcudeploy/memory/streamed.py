@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which parts of a network are streamed: the segments of least peak, or the least that suffices.
 
-The order of operators is that of the unstreamed plan. It is cut into steps: single operators, and
+The order of operators is that of the unstreamed plan, or that of `stream_order` where the former is
+not enough. It is cut into steps: single operators, and
 segments between two points where only one map passes. The peak of a step by itself is the height
 of its own packing (a segment) or its live bytes (an operator), plus what waits for later. Dynamic
 programming over the cuts finds the steps of least peak, or, for a given height, the fastest
@@ -24,6 +25,7 @@ from mcudeploy.memory.plan import Placement, Plan, Stream
 from mcudeploy.memory.planner import Candidates, PlanOptions, assemble_plan
 from mcudeploy.memory.regions import place_in_regions
 from mcudeploy.memory.stream_layout import StreamedLayout, streamed_layout
+from mcudeploy.memory.stream_order import in_order, short_branches_first
 from mcudeploy.memory.stream_steps import (
     SLACKS,
     Steps,
@@ -40,6 +42,8 @@ ROW_INSTRUCTIONS = 150
 """What calling a kernel for a single row costs besides the row, about."""
 STRIP_INSTRUCTIONS = 600
 """What each strip of a pair costs besides its columns, about: two calls and some copying."""
+_MOST_SAVED = 2
+"""Strips save no more than every second row: what rows alone exceed by more stays too much."""
 _TURNS = 4
 """Kernels of an operator that are asked for, from the fastest on."""
 
@@ -119,7 +123,6 @@ def make_streamed_plan(
     base: Plan,
     candidates: Candidates,
     forms: Candidates,
-    board: Board,
     *,
     options: PlanOptions | None = None,
     capacity: int = 0,
@@ -128,17 +131,53 @@ def make_streamed_plan(
 ) -> Plan | None:
     """The streamed plan of least peak, or the one within `capacity` bytes that streams least.
 
-    `base` is the unstreamed plan, whose order is kept; `candidates` and `forms` (row
-    implementations) go by its operators. None when nothing can be gained by streaming, or, with
-    `only_if_enough`, when no plan is within `capacity`: that is known sooner.
+    `base` is the unstreamed plan, whose order is kept unless another one is better for rows;
+    `candidates` and `forms` (row implementations) go by its operators. None when nothing can be
+    gained by streaming, or, with `only_if_enough`, when no plan is within `capacity`: that is
+    known sooner.
     """
-    options = options or PlanOptions()
-    graph, alignment = base.graph, board.core.alignment
+    best: Plan | None = None
+    kept = tuple(range(len(base.graph.operators)))
+    for order in dict.fromkeys((kept, tuple(short_branches_first(base.graph)))):
+        found = _best_in_order(
+            base if order == kept else in_order(base, order),
+            [candidates[k] for k in order],
+            [forms[k] for k in order],
+            options or PlanOptions(),
+            (capacity, fed, only_if_enough),
+        )
+        if found is None and only_if_enough:
+            return None
+        if found is None:
+            continue
+        if best is None or found.certificate.peak_bytes < best.certificate.peak_bytes:
+            best = found
+        if best.certificate.peak_bytes <= capacity:
+            break
+    return best
+
+
+def _best_in_order(
+    base: Plan,
+    candidates: Candidates,
+    forms: Candidates,
+    options: PlanOptions,
+    wanted: tuple[int, bool, bool],
+) -> Plan | None:
+    """`wanted`: capacity, fed, only_if_enough."""
+    capacity, fed, only_if_enough = wanted
+    graph, board = base.graph, base.board
+    alignment = board.core.alignment
     kept = usable(graph, candidates, lifespans(graph), alignment)
     tried: list[_Found] = []
     for strips in (False, True) if capacity else (True,):
         costs = Steps(graph, kept, forms, alignment, options.overlap, fed, strips)
-        tried += _tried(costs, capacity, options.effort, only_if_enough=only_if_enough)
+        steps = costs.all_peaks(capacity, only_if_enough=only_if_enough)
+        least = least_peak(steps, costs.count)
+        if least is None or (only_if_enough and least > _MOST_SAVED * capacity):
+            break
+        if not only_if_enough or least <= capacity:
+            tried += _tried(costs, steps, least, capacity, options.effort)
         if any(choice.packing.height <= capacity for choice, _ in tried):
             break
     if not tried:
@@ -151,12 +190,14 @@ def make_streamed_plan(
     return _assembled(base, *best, board, options)
 
 
-def _tried(costs: Steps, capacity: int, effort: Effort, *, only_if_enough: bool) -> list[_Found]:
+def _tried(
+    costs: Steps,
+    steps: Sequence[tuple[int, int, int]],
+    least: int,
+    capacity: int,
+    effort: Effort,
+) -> list[_Found]:
     """Packings of a few ways to cut the network, the best within some heights."""
-    steps = costs.all_peaks(capacity, only_if_enough=only_if_enough)
-    least = least_peak(steps, costs.count)
-    if least is None or (only_if_enough and least > capacity):
-        return []
     heights = [int(least * slack) for slack in SLACKS]
     if capacity > least:
         heights = [*(capacity - capacity // 16 * part for part in range(4)), *heights]
