@@ -78,6 +78,11 @@ def test_plans_of_random_networks_are_sound_and_no_worse_than_greedy(seed: int) 
     check_random_plan(seed, 4 + seed % 16, cores=("cortex-m4f", "cortex-m55"))
 
 
+def test_a_reordered_network_is_no_worse_than_greedy_in_the_files_order() -> None:
+    """The bytes live in an order are no bound of what it packs to: both orders must be packed."""
+    check_random_plan(1888, 32)
+
+
 @pytest.mark.slow(reason="2,000 random networks")
 @pytest.mark.parametrize("block", range(20))
 def test_plans_of_many_random_networks_are_sound(block: int) -> None:
@@ -331,7 +336,7 @@ def test_without_overlap_real_networks_are_planned_to_the_proven_optimum(
     "name", ["densenet121", "efficientnet_b1", "lstm", "lstm_attention", "gru", "gru_attention"]
 )
 def test_networks_of_300_operators_are_planned_in_two_seconds(name: str) -> None:
-    graph = run_passes(zoo.graph(name))
+    graph = run_passes(zoo.graph(name), ("roll-steps",))
     assert len(graph.operators) >= 300
     kernels = all_kernels(graph, Target(find_board("stm32f469").core, sizes_only=True))
     begin = time.process_time()

@@ -74,7 +74,7 @@ def make_plan(
     if options.reorder:
         order = best_order(graph, costs)
     ordered, choice = _chosen(graph, candidates, order.steps, alignment, options, options.effort)
-    if order.steps != own and file_peak <= choice.packing.height:
+    if order.steps != own:
         effort = options.effort if len(own) <= 100 else QUICK
         unchanged = _chosen(graph, candidates, own, alignment, options, effort)
         if unchanged[1].packing.height <= choice.packing.height:
