@@ -139,7 +139,7 @@ def budget(
     """
     graph = plan.graph
     ram = plan.board.regions("ram", external=True)
-    used = set(plan.arenas) | {place.region for place in plan.state.values()}
+    used = set(plan.arenas)
     regions = [
         _ram_budget(plan, region, first=position == 0)
         for position, region in enumerate(ram)
@@ -180,9 +180,9 @@ def _ram_budget(plan: Plan, region: MemoryRegion, *, first: bool) -> RegionBudge
         ),
         default=0,
     )
-    state = sum(place.bytes for place in plan.state.values() if place.region == region.name)
+    state = arena - plan.state_begin(region.name) if arena else 0
     parts = [
-        Part("activations", arena - scratch),
+        Part("activations", arena - state - scratch),
         Part("scratch", scratch),
         Part("state", state),
     ]

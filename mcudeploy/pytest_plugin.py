@@ -48,6 +48,7 @@ class EmulatedModel:
         self.session = session
         self.emulator = name
         self._golden = golden
+        self._golden_is_new = True
         self.instructions = 0
         self.operator_instructions: tuple[int, ...] = ()
 
@@ -72,8 +73,15 @@ class EmulatedModel:
         return bytes(stored[0].tobytes())
 
     def golden(self, *inputs: Array) -> tuple[Array, ...]:
-        """What the golden reference gives for the same (stored) arrays."""
-        return self._golden.infer(inputs).outputs
+        """What the golden reference gives for the same (stored) arrays, in its own state."""
+        new = self._golden_is_new or not self.manifest.has_state
+        self._golden_is_new = False
+        return self._golden.infer(inputs, reset=new).outputs
+
+    def reset(self) -> None:
+        """Forget what a network with state (an LSTM, an SVDF) keeps, here and in golden."""
+        self.session.reset()
+        self._golden_is_new = True
 
     def sample_inputs(self, count: int = 5, seed: int = 0) -> list[tuple[Array, ...]]:
         """The extremes and `count` random inputs, as stored values."""

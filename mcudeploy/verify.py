@@ -96,6 +96,7 @@ def verify(
 ) -> Verdict:
     """Run `inputs` (arrays as the model declares them) on both sides and compare.
 
+    A network that keeps state is reset first, and goes on from each input to the next.
     Raises ToolError when golden cannot run, EmulationError or LinkError when the firmware fails.
     """
     compared = [o for o in manifest.operators if all(t is not None for t in o.tensors)]
@@ -104,6 +105,8 @@ def verify(
     divergence: Divergence | None = None
     exact = True
     counts: list[tuple[int, tuple[int, ...]]] = []
+    if manifest.has_state:
+        session.reset()
     with Reference(model) as golden:
         for position, arrays in enumerate(inputs):
             wanted = golden.infer(arrays, checksums=groups, reset=not manifest.has_state)

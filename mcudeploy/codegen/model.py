@@ -8,7 +8,7 @@ tensors' addresses filled in from the `Plan`. Constants with equal bytes are emi
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jinja2
@@ -113,11 +113,13 @@ def _context(source: ModelSource) -> dict[str, Any]:
         "macs": sum(macs(graph, operator) for operator in graph.operators),
         "arenas": [
             _block(source.arena(r), r, size, "arena", first_ram, common=source.shares_arena)
-            for r, size in plan.arenas.items()
+            for r in plan.arenas
+            if (size := plan.state_begin(r))
         ],
         "states": [
             _block(source.state(r), r, size, "state", first_ram)
-            for r, size in _state_sizes(plan).items()
+            for r in plan.arenas
+            if (size := plan.arenas[r] - plan.state_begin(r))
         ],
         "state_fills": [_state_fill(source, index) for index in plan.state],
         "inputs": _edges(source, graph.inputs, "input"),
@@ -130,13 +132,6 @@ def _context(source: ModelSource) -> dict[str, Any]:
         "arrays": [_array(array, prefix) for array in arrays],
         "bytes": sum(array.constant.bytes for array in arrays),
     }
-
-
-def _state_sizes(plan: Plan) -> dict[str, int]:
-    sizes: dict[str, int] = {}
-    for place in plan.state.values():
-        sizes[place.region] = max(sizes.get(place.region, 0), place.offset + place.bytes)
-    return sizes
 
 
 def _block(
@@ -152,11 +147,16 @@ def _state_fill(source: ModelSource, index: int) -> dict[str, Any]:
     tensor, place = source.plan.graph.tensors[index], source.plan.state[index]
     zero = tensor.quantization.zero_point if tensor.quantization and tensor.dtype == "int8" else 0
     return {
-        "pointer": _address(source.state(place.region), place),
+        "pointer": _state_address(source, place),
         "bytes": place.bytes,
         "value": zero,
         "comment": comment_text(tensor.name),
     }
+
+
+def _state_address(source: ModelSource, place: Placement) -> str:
+    begin = source.plan.state_begin(place.region)
+    return _address(source.state(place.region), replace(place, offset=place.offset - begin))
 
 
 def _address(symbol: str, place: Placement) -> str:
@@ -171,7 +171,7 @@ def _pointer(source: ModelSource, index: int) -> str:
     tensor = plan.graph.tensors[index]
     if index in plan.state:
         place = plan.state[index]
-        expression = _address(source.state(place.region), place)
+        expression = _state_address(source, place)
     else:
         place = plan.tensors[index]
         expression = _address(source.arena(place.region), place)

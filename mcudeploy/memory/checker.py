@@ -296,6 +296,12 @@ def _placement_faults(plan: Plan) -> Iterator[str]:
             yield f"{name} is not aligned to {alignment} bytes"
         if place.offset + place.bytes > plan.arenas.get(place.region, -1):
             yield f"{name} is not within the arena of {place.region}"
+    kept = {(p.region, p.offset) for p in plan.state.values()}
+    for name, _, place in named:
+        below = [offset for region, offset in kept if region == place.region]
+        inside = below and place.offset + place.bytes > min(below)
+        if inside and (place.region, place.offset) not in kept:
+            yield f"{name} is not below the state of {place.region}"
     for index in plan.state:
         if not graph.tensors[index].is_variable:
             yield f"{graph.tensors[index].name} is planned as state but is none"
@@ -319,12 +325,15 @@ def _arena_faults(plan: Plan) -> Iterator[str]:
 
 def _certificate_faults(plan: Plan) -> Iterator[str]:
     claimed = plan.certificate
-    reach: dict[str, int] = {}
-    for place in (*plan.tensors.values(), *plan.state.values(), *plan.scratch.values(),
-                  *kept_by_streams(plan)):  # fmt: skip
-        reach[place.region] = max(reach.get(place.region, 0), place.offset + place.bytes)
-    if sum(reach.values()) != claimed.peak_bytes:
-        yield f"the certificate claims {claimed.peak_bytes} bytes, the plan has {reach}"
+    height = 0
+    used = (*plan.tensors.values(), *plan.scratch.values(), *kept_by_streams(plan))
+    for region in plan.arenas:
+        state = [p for p in plan.state.values() if p.region == region]
+        height += max((p.offset + p.bytes for p in used if p.region == region), default=0)
+        height += max((p.offset + p.bytes for p in state), default=0)
+        height -= min((p.offset for p in state), default=0)
+    if height != claimed.peak_bytes:
+        yield f"the certificate claims {claimed.peak_bytes} bytes, the plan has {height}"
     live = _live_bytes(plan)
     if live != plan.live_bytes:
         yield "the live bytes of the steps are not those of the plan"

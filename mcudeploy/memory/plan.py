@@ -79,8 +79,9 @@ class Plan:
 
     `graph.operators` stand in the order of execution; `implementations` and `scratch` go by
     position in it; `tensors` maps a tensor index to its place. `arenas` is the size in bytes of
-    the arena of each region used. `live_bytes` are the bytes in use at each step: what inputs,
-    outputs, scratch, state and waiting tensors cover, bytes that two of them share counted once.
+    what each region used gives; `state`, kept between inferences, is its topmost part.
+    `live_bytes` are the bytes in use at each step: what inputs, outputs, scratch, state and
+    waiting tensors cover, bytes that two of them share counted once.
 
     A network that does not fit has a plan too: what the other regions cannot take is in the first,
     whose arena is then larger than the region.
@@ -106,6 +107,11 @@ class Plan:
     def row_fed(self) -> bool:
         """The input comes row by row and never lies in memory as a whole."""
         return any(stream.segment.fed for stream in self.streams)
+
+    def state_begin(self, region: str) -> int:
+        """The offset in a region at which its state begins; its arena's end without state."""
+        kept = [place.offset for place in self.state.values() if place.region == region]
+        return min(kept, default=self.arenas[region])
 
     def place(self, tensor: int) -> Placement | None:
         """Where an activation or state tensor lives; None for a constant."""

@@ -13,7 +13,7 @@ heuristics alone, with the gap to the bound stated: they must not take minutes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from mcudeploy.board import Board
@@ -80,14 +80,7 @@ def make_plan(
         if unchanged[1].packing.height <= choice.packing.height:
             ordered, choice = unchanged
             order = Order(own, file_peak, order.lower_bound_bytes, "the file's order packs as low")
-    places, method = place_in_regions(
-        choice.layout.problem,
-        choice.packing,
-        board,
-        reserve_bytes=options.reserve_bytes,
-        use_external=options.use_external,
-        effort=options.effort,
-    )
+    places, method = placed(ordered, choice, board, options, options.effort)
     return assemble_plan(ordered, choice, board, places, method, order, file_peak)
 
 
@@ -112,6 +105,49 @@ def _chosen(
     return ordered, choose(ordered, kept, alignment, overlap=options.overlap, effort=effort)
 
 
+def placed(
+    graph: Graph, choice: Choice, board: Board, options: PlanOptions, effort: Effort
+) -> tuple[list[Placement], str]:
+    """The place of each buffer in the board's regions, and how they were found."""
+    places, method = place_in_regions(
+        choice.layout.problem,
+        choice.packing,
+        board,
+        reserve_bytes=options.reserve_bytes,
+        use_external=options.use_external,
+        effort=effort,
+    )
+    return _state_on_top(graph, choice.layout, places, board.core.alignment), method
+
+
+def _state_on_top(
+    graph: Graph, layout: Layout, places: Sequence[Placement], alignment: int
+) -> list[Placement]:
+    """The places with each region's state moved above all else, into memory of its own.
+
+    State lives at all steps and shares nothing, so that what lies above it moves down unharmed.
+    """
+    kept = {b for i, b in layout.tensors.items() if graph.tensors[i].is_variable}
+    moved = list(places)
+    for region in {places[buffer].region for buffer in kept}:
+        bands = [
+            (places[b].offset, align_up(places[b].bytes, alignment), b)
+            for b in sorted(kept, key=lambda b: places[b].offset)
+            if places[b].region == region
+        ]
+        top = 0
+        for buffer, place in enumerate(places):
+            if place.region == region and buffer not in kept:
+                down = sum(size for offset, size, _ in bands if offset < place.offset)
+                moved[buffer] = replace(place, offset=place.offset - down)
+                top = max(top, place.offset - down + place.bytes)
+        top = align_up(top, alignment)
+        for _, size, buffer in bands:
+            moved[buffer] = replace(places[buffer], offset=top)
+            top += size
+    return moved
+
+
 def assemble_plan(
     graph: Graph,
     choice: Choice,
@@ -124,11 +160,14 @@ def assemble_plan(
     """The plan of a graph in its order, with its kernels and the place of each buffer."""
     layout = choice.layout
     state = {i for i in layout.tensors if graph.tensors[i].is_variable}
-    reach: dict[str, int] = {}
-    for place in places:
-        reach[place.region] = max(reach.get(place.region, 0), place.offset + place.bytes)
+    kept = {layout.tensors[i] for i in state}
+    reach = _ends(places)
+    activations = _ends([place for b, place in enumerate(places) if b not in kept])
+    begins = {
+        places[b].region: places[b].offset for b in sorted(kept, key=lambda b: -places[b].offset)
+    }
     live = _live_bytes(layout, places, max(len(graph.operators), 1))
-    peak = sum(reach.values())
+    peak = sum(activations.values()) + sum(reach[name] - begin for name, begin in begins.items())
     return Plan(
         board=board,
         graph=graph,
@@ -153,6 +192,14 @@ def assemble_plan(
             file_order_live_bytes=file_peak,
         ),
     )
+
+
+def _ends(places: Iterable[Placement]) -> dict[str, int]:
+    """The end of the highest place in each region."""
+    ends: dict[str, int] = {}
+    for place in places:
+        ends[place.region] = max(ends.get(place.region, 0), place.offset + place.bytes)
+    return ends
 
 
 def _live_bytes(layout: Layout, places: Sequence[Placement], steps: int) -> list[int]:

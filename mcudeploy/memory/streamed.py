@@ -22,8 +22,7 @@ from mcudeploy.memory.lifetimes import lifespans, usable
 from mcudeploy.memory.order import Order
 from mcudeploy.memory.packing import NORMAL, QUICK, Effort, pack
 from mcudeploy.memory.plan import Placement, Plan, Stream
-from mcudeploy.memory.planner import Candidates, PlanOptions, assemble_plan
-from mcudeploy.memory.regions import place_in_regions
+from mcudeploy.memory.planner import Candidates, PlanOptions, assemble_plan, placed
 from mcudeploy.memory.stream_layout import StreamedLayout, streamed_layout
 from mcudeploy.memory.stream_order import in_order, short_branches_first
 from mcudeploy.memory.stream_steps import (
@@ -226,14 +225,7 @@ def _assembled(
 ) -> Plan:
     layout = choice.layout
     assert isinstance(layout, StreamedLayout)
-    places, method = place_in_regions(
-        layout.problem,
-        choice.packing,
-        board,
-        reserve_bytes=options.reserve_bytes,
-        use_external=options.use_external,
-        effort=NORMAL,
-    )
+    places, method = placed(base.graph, choice, board, options, NORMAL)
     known = base.certificate
     order = Order(
         tuple(range(len(base.graph.operators))), known.order_live_bytes,
