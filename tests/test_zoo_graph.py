@@ -82,6 +82,8 @@ def test_any_permitted_option_gives_a_consistent_member_or_a_clear_refusal(
             options[option.name] = data.draw(st.sampled_from(option.choices))
         elif isinstance(option.default, float):
             options[option.name] = data.draw(st.floats(max(option.low, 0.05), min(option.high, 2)))
+        elif isinstance(option.default, str):
+            options[option.name] = data.draw(st.just(option.default) | st.text(max_size=40))
         else:
             low, high = max(1, int(option.low)), int(min(option.high, 40))
             options[option.name] = data.draw(st.integers(low, max(low, high)))

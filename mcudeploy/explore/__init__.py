@@ -37,8 +37,14 @@ class Exploration:
         return tuple(c for c in self.candidates if c.board == board)
 
     def largest(self, board: str, family: str | None = None) -> Candidate | None:
-        """The candidate of most MACs that fits, of the least RAM among equals."""
-        fitting = [c for c in self.on(board) if c.fits and family in (None, _family(c))]
+        """The candidate of most MACs that fits, of the least RAM among equals.
+
+        `family` may be a single architecture, as `families` may hold one.
+        """
+        fitting = [
+            c for c in self.on(board)
+            if c.fits and family in (None, _family(c), c.member.name)
+        ]  # fmt: skip
         return max(fitting, key=lambda c: (c.need.macs, -c.need.ram_bytes), default=None)
 
     @cached_property
