@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import jinja2
 import numpy as np
@@ -130,11 +131,17 @@ def _unified_constants(
     return tuple(found), frozenset(stacked)
 
 
-def _rendered(one: Implementation) -> str:
+@lru_cache(maxsize=256)
+def _template(snippet: str) -> jinja2.Template:
+    """All steps have the same few."""
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return environment.from_string(one.snippet.strip("\n")).render(
+    return environment.from_string(snippet.strip("\n"))
+
+
+def _rendered(one: Implementation) -> str:
+    return _template(one.snippet).render(
         one.values,
         inputs=[f"MCUD_IN_{number}" for number in range(32)],
         outputs=[f"MCUD_OUT_{number}" for number in range(32)],
