@@ -42,20 +42,26 @@ class Recurrent:
         scales = self.random.uniform(0.002, 0.02, rows if per_row else 1)
         return self.builder.constant(data, scale=[float(np.float32(s)) for s in scales], axis=0)
 
-    def dense(self, x: int, weights: int, columns: int) -> int:
-        return self.builder.operator("FULLY_CONNECTED", [x, weights, -1], self.activation(columns))
+    def dense(self, x: int, weights: int, columns: int, *, biased: bool = False) -> int:
+        """With a bias of this step alone, as the converter writes it for a scale of its own."""
+        bias = -1
+        if biased:
+            bias = self.builder.constant(self.random.integers(-3000, 3000, columns, np.int32))
+        return self.builder.operator(
+            "FULLY_CONNECTED", [x, weights, bias], self.activation(columns)
+        )
 
     def tanh(self, x: int, columns: int) -> int:
         return self.builder.operator("TANH", [x], self.activation(columns, 1 / 128))
 
-    def simple(self, *, per_row: bool = True) -> Recurrent:
+    def simple(self, *, per_row: bool = True, biased: bool = False) -> Recurrent:
         """SimpleRNN: h = tanh(W x + U h). The products W x of all steps come first."""
         kernel, recurrent = self.weights(UNITS, IN), self.weights(UNITS, UNITS, per_row=per_row)
         order = self.random.permutation(self.steps)
         products = {int(i): self.dense(self.slices[i], kernel, UNITS) for i in order}
         self.hidden = [self.tanh(products[0], UNITS)]
         for step in range(1, self.steps):
-            fed_back = self.dense(self.hidden[-1], recurrent, UNITS)
+            fed_back = self.dense(self.hidden[-1], recurrent, UNITS, biased=biased)
             total = self.builder.operator("ADD", [products[step], fed_back], self.activation(UNITS))
             self.hidden.append(self.tanh(total, UNITS))
         return self

@@ -45,6 +45,7 @@ MODELS: dict[str, Callable[[], tuple[Recurrent, list[str]]]] = {
     "the last": lambda: (Recurrent(7).simple(), ["last"]),
     "all": lambda: (Recurrent(6, 2).simple(per_row=False), ["all"]),
     "all, backward": lambda: (Recurrent(5, 3, backward=True).simple(), ["reversed"]),
+    "biases of each step": lambda: (Recurrent(6, 5).simple(biased=True), ["last"]),
     "two states, the last and all": lambda: (Recurrent(5, 4).gated(), ["last"]),
 }
 
