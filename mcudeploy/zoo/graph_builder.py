@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A `Graph` under construction: operators as TFLite's converter writes them, values left out.
 
-Weights and biases are zeros of the right shape that share one byte, so that VGG-16 costs nothing.
+Weights and biases have the right shape and one value that all share, so that VGG-16 costs nothing.
 Scales are placeholders: 1/16 everywhere, but for the functions whose output scale TFLite fixes and
 for what a softmax reads: 1/7, since how many exponentials its table holds follows from that scale.
 Shapes, kinds, attributes and connections are real; nothing else is asked of a shape graph.
@@ -49,6 +49,17 @@ class GraphBuilder:
         self.tensors: list[Tensor] = []
         self.operators: list[Operator] = []
         self._constants: dict[tuple[Any, ...], int] = {}
+        self._ordinary = _ACTIVATION
+
+    def begin_step(self, number: int | None) -> None:
+        """Activations get scales that no other time step has; with None the usual ones again."""
+        factor = 1.0 if number is None else 1 + (number + 1) / 1024
+        self._ordinary = Quantization((_ACTIVATION.scale * factor,), (0,))
+
+    def in_a_row(self, tensors: Sequence[int]) -> None:
+        """Tensors that a PACK gathers have one scale."""
+        for index in tensors:
+            self.tensors[index] = replace(self.tensors[index], quantization=_ACTIVATION)
 
     def finish(self, source: int, output: int) -> Graph:
         return Graph(self.name, tuple(self.tensors), tuple(self.operators), (source,), (output,))
@@ -72,18 +83,28 @@ class GraphBuilder:
         )
         return self._zeros(name, shape, "int8", quantization)
 
-    def bias(self, name: str, channels: int) -> int:
-        """Int32 biases with the scales that follow from input and weights."""
-        scales = tuple(_ACTIVATION.scale * scale for scale in _weight_scales(channels))
+    def bias(self, name: str, channels: int, scale: float = _ACTIVATION.scale) -> int:
+        """Int32 biases with the scales that follow from the input's `scale` and the weights.
+
+        Those of two scales differ, as they do in a file.
+        """
+        scales = tuple(scale * weights for weights in _weight_scales(channels))
         axis = 0 if channels > 1 else None
-        return self._zeros(name, (channels,), "int32", Quantization(scales, (0,) * channels, axis))
+        quantization = Quantization(scales, (0,) * channels, axis)
+        value = round(scale * 2**20) - round(_ACTIVATION.scale * 2**20)
+        return self._filled(name, (channels,), "int32", quantization, value)
 
     def constant(self, name: str, shape: Sequence[int]) -> int:
         """An int8 constant that an elementwise operator reads."""
         return self._zeros(name, shape, "int8", _CONSTANT)
 
     def _zeros(self, name: str, shape: Sequence[int], dtype: str, q: Quantization) -> int:
-        data = np.broadcast_to(np.zeros((), dtype), tuple(shape))
+        return self._filled(name, shape, dtype, q, 0)
+
+    def _filled(
+        self, name: str, shape: Sequence[int], dtype: str, q: Quantization, value: int
+    ) -> int:
+        data = np.broadcast_to(np.array(value, dtype), tuple(shape))
         self.tensors.append(Tensor(name, tuple(shape), dtype, q, data))
         return len(self.tensors) - 1
 
@@ -102,8 +123,8 @@ class GraphBuilder:
         """The quantization of an int8 output, as far as TFLite fixes it."""
         if kind in _KEPT:
             of = (self.tensors[i] for i in inputs if not self.tensors[i].is_constant)
-            return next((t.quantization for t in of if t.quantization), _ACTIVATION)
-        return _FIXED.get(kind, _ACTIVATION)
+            return next((t.quantization for t in of if t.quantization), self._ordinary)
+        return _FIXED.get(kind, self._ordinary)
 
     def emit(
         self, kind: str, inputs: Sequence[int], shape: Sequence[int], name: str, *,

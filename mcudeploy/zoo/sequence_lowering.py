@@ -32,9 +32,14 @@ def lower_recurrent(graph: GraphBuilder, x: int, layer: Layer, stacked: bool) ->
         "UNPACK", (turned,), [(1, features)] * steps, f"{name}/step", num=steps, axis=0
     )
     cell = _CELLS[layer.options["cell"], layer.options["sequence"]](graph, name, features, units)
-    outputs = [cell.step(value) for value in inputs]
+    outputs = []
+    for number, value in enumerate(inputs):
+        graph.begin_step(number)
+        outputs.append(cell.step(value))
+    graph.begin_step(None)
     if not layer.options["sequence"]:
         return outputs[-1]
+    graph.in_a_row(outputs)
     packed = graph.emit(
         "PACK", outputs, (steps, 1, units), f"{name}/pack", values_count=steps, axis=0
     )
@@ -65,7 +70,9 @@ class _Cell:
         shape = (1, self.rows)
         if not bias:
             return self.graph.fully_connected(x, shape, name, weights=weights)
-        vector = self.graph.bias(f"{name}/bias", self.rows)
+        read = self.graph.tensors[x].quantization
+        assert read is not None
+        vector = self.graph.bias(f"{name}/bias", self.rows, read.scale)
         return self.graph.fully_connected(x, shape, name, weights=weights, bias=vector)
 
     def _split(self, x: int) -> tuple[int, ...]:
