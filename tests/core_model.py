@@ -107,7 +107,8 @@ class CoreProgram:
     def _address(self, index: int) -> tuple[int, Placement]:
         if index in self.plan.state:
             place = self.plan.state[index]
-            return self._symbols[state_symbol("model", place.region)] + place.offset, place
+            within = place.offset - self.plan.state_begin(place.region)
+            return self._symbols[state_symbol("model", place.region)] + within, place
         place = self.plan.tensors[index]
         return self._symbols[arena_symbol("model", place.region)] + place.offset, place
 

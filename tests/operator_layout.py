@@ -112,9 +112,12 @@ def lay_out(
         if taken is None:
             return None
         chosen.append(taken[0])
+    state = {i for i in layout.offsets if graph.tensors[i].is_variable}
+    for index in sorted(state):  # above all else, as in every plan
+        layout.offsets[index] = layout.end
+        layout.end += align_up(graph.tensors[index].bytes, _ALIGNMENT)
     region = board.regions("ram")[0].name
     places = {i: Placement(region, at, graph.tensors[i].bytes) for i, at in layout.offsets.items()}
-    state = {i for i in places if graph.tensors[i].is_variable}
     return Plan(
         board=board,
         graph=graph,
