@@ -12,15 +12,15 @@ from mcudeploy.board import Board, MemoryRegion, find_board, parse_bytes
 from mcudeploy.budget import RUNTIME_RAM_BYTES, STACK_RESERVE_BYTES, FitReport, budget
 from mcudeploy.budget_float import float_budget
 from mcudeploy.deployment_stream import StreamMode, budget_bytes, stream_note, streamed_plan
-from mcudeploy.errors import InputError, PlanError
+from mcudeploy.errors import InputError
 from mcudeploy.frontend.keras import ModelKind, detect
 from mcudeploy.frontend.tflite import read_tflite
 from mcudeploy.graph.ir import Graph
 from mcudeploy.graph.passes import run_passes
 from mcudeploy.memory.bodies import with_bodies
-from mcudeploy.memory.checker import check_plan
+from mcudeploy.memory.checked import demand_sound
 from mcudeploy.memory.plan import Plan
-from mcudeploy.memory.planner import PlanOptions, make_plan
+from mcudeploy.memory.planner import PlanOptions, in_plan_order, make_plan
 from mcudeploy.operators.base import Implementation, Target
 from mcudeploy.operators.growth import growth
 from mcudeploy.operators.support import candidates, check_operators, fastest_alone
@@ -194,10 +194,9 @@ def _int8_plan(
         plan = make_plan(graph, fastest_alone(choices), board, options=how)
     if plan is None or not budget(plan, target, model=graph.name).fits:
         plan = make_plan(graph, choices, board, options=how)
-    place = {id(operator): number for number, operator in enumerate(graph.operators)}
     final = streamed_plan(
         plan,
-        [choices[place[id(operator)]] for operator in plan.graph.operators],
+        in_plan_order(plan, graph, choices),
         target,
         how,
         mode=options.stream,
@@ -236,12 +235,7 @@ def plan_graph(
         if target.kernels == "auto":
             notes = (*notes, growth(plan.graph, plan.implementations, target).note)
         report = budget(plan, target, model=name, notes=notes)
-    faults = check_plan(plan)
-    if faults:
-        raise PlanError(
-            "the independent checker refused the memory plan: " + "; ".join(faults[:3]),
-            mend="this is a defect of mcudeploy; please report it with the model",
-        )
+    demand_sound(plan)
     return Deployment(
         name=name,
         model=b"",

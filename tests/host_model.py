@@ -25,6 +25,7 @@ from mcudeploy.board import Board, find_board
 from mcudeploy.codegen.library import kernel_files
 from mcudeploy.codegen.model import ModelSource, render_model
 from mcudeploy.deployment import LoadedModel, Options, plan_model
+from mcudeploy.frontend.reference import Reference, sample_inputs
 from mcudeploy.memory.plan import Plan
 from mcudeploy.resources import cache_folder
 from mcudeploy.toolchain import cmsis_nn
@@ -191,4 +192,14 @@ class HostModel(HostProgram):
         self.deployment = plan_model(
             LoadedModel(model), "network.tflite", roomy_board(), Options(**options)
         )
+        self.model = model
         super().__init__(self.deployment.plan, folder, sanitize=sanitize)
+
+    def check_against_golden(self, samples: int) -> None:
+        """Asserts that outputs are golden's bytes, for random inputs and the extremes."""
+        inputs = sample_inputs(self.plan.graph, samples, seed=3)
+        runs = self(inputs)
+        with Reference(self.model) as golden:
+            for arrays, run in zip(inputs, runs, strict=True):
+                wanted = golden.infer(arrays).outputs
+                assert [output.tobytes() for output in wanted] == list(run.outputs)

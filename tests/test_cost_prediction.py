@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from cost_layers import Layer, count_costs, count_instructions, layers
+from real_models import MODELS
 
 from mcudeploy.board import CORES, find_board
 from mcudeploy.frontend.tflite import read_tflite
@@ -23,10 +24,6 @@ M4F = CORES["cortex-m4f"]
 MAKERS = (
     "conv", "conv 1x1", "depthwise", "dense", "dense per row", "product", "AVERAGE_POOL_2D",
     "MAX_POOL_2D", "ADD", "MUL", "MEAN", "transposed",
-)  # fmt: skip
-MODELS = (
-    "kws_ref_model.tflite", "vww_96_int8.tflite", "pretrainedResnet_quant.tflite",
-    "ad01_int8.tflite", "micro_speech_quantized.tflite", "hello_world_int8.tflite",
 )  # fmt: skip
 
 

@@ -14,7 +14,6 @@ from keras_layers import JOINING, LAYERS
 from operator_cases import golden_only
 
 from mcudeploy.errors import UnsupportedModelError
-from mcudeploy.frontend.reference import Reference, sample_inputs
 
 SCRIPT = Path(__file__).with_name("keras_layers.py")
 
@@ -118,9 +117,4 @@ def test_a_layer_deploys_bit_exact_or_is_refused_with_its_reason(
         assert name in REFUSED, reason
         assert re.search(REFUSED[name], reason), reason
         return
-    inputs = sample_inputs(program.plan.graph, 3, seed=3)
-    runs = program(inputs)
-    with Reference(model) as golden:
-        for arrays, run in zip(inputs, runs, strict=True):
-            wanted = golden.infer(arrays).outputs
-            assert [output.tobytes() for output in wanted] == list(run.outputs)
+    program.check_against_golden(samples=3)

@@ -24,6 +24,7 @@ import numpy as np
 import pytest
 from layer_counts import LayerCount, Network, count_layers, fastest
 from layer_networks import NETWORKS, SWEEP
+from real_models import MODELS
 
 import mcudeploy
 from mcudeploy.board import CORES, Core
@@ -33,14 +34,6 @@ RECORD = Path(__file__).with_name("kernel_counts.json")
 CORE = CORES["cortex-m4f"]
 BOARD = "nucleo_l4r5zi"
 TOLERANCE = 0.005
-MODELS = (
-    "vww_96_int8.tflite",
-    "pretrainedResnet_quant.tflite",
-    "kws_ref_model.tflite",
-    "ad01_int8.tflite",
-    "micro_speech_quantized.tflite",
-    "hello_world_int8.tflite",
-)
 MOST_OF_CMSIS_NN = 0.6
 """Of CMSIS-NN's instructions and cycles, the geometric mean over the sweep's layers."""
 

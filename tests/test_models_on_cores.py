@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from real_models import MODELS
 from rich.console import Console
 from test_cli import dense_model
 
@@ -18,14 +19,6 @@ from mcudeploy.frontend.reference import golden_unavailable
 from mcudeploy.report.results import print_test
 from mcudeploy.verify import Verdict
 
-MODELS = (
-    "kws_ref_model.tflite",
-    "vww_96_int8.tflite",
-    "pretrainedResnet_quant.tflite",
-    "ad01_int8.tflite",
-    "micro_speech_quantized.tflite",
-    "hello_world_int8.tflite",
-)
 EMULATORS = {
     "raspberry_pi_pico": ("unicorn",),  # Cortex-M0+
     "mps2_an385": ("unicorn", "qemu"),  # M3

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from layer_networks import NETWORKS
+from real_models import MODELS
 
 import mcudeploy
 from mcudeploy.board import find_board
@@ -21,14 +22,6 @@ MOST_CODE = 12 * 1024
 """Bytes of code beyond CMSIS-NN's alone."""
 MOST_WEIGHTS, MOST_WEIGHTS_PERCENT = 256, 3
 """Bytes of weights, biases and requantization constants beyond CMSIS-NN's, whichever is more."""
-MODELS = (
-    "vww_96_int8.tflite",
-    "pretrainedResnet_quant.tflite",
-    "kws_ref_model.tflite",
-    "ad01_int8.tflite",
-    "micro_speech_quantized.tflite",
-    "hello_world_int8.tflite",
-)
 
 
 def planned(name: str, optimize: str) -> Deployment:

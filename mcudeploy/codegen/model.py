@@ -34,6 +34,7 @@ from mcudeploy.graph.ir import NO_TENSOR, Graph, Operator, Tensor
 from mcudeploy.memory.plan import Placement, Plan
 from mcudeploy.operators.base import Implementation
 from mcudeploy.operators.constants import SharedConstant, share_constants
+from mcudeploy.operators.snippet import snippet_template
 from mcudeploy.operators.support import macs
 from mcudeploy.resources import resource_folder
 
@@ -217,16 +218,13 @@ def _step(source: ModelSource, position: int, names: dict[str, str]) -> dict[str
     stream = plan.stream_at(position)
     body = ""
     if implementation.snippet:
-        template = jinja2.Environment(
-            undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-        ).from_string(implementation.snippet.strip("\n"))
         where: dict[str, Any] = {
             "inputs": [_pointer(source, i) for i in operator.inputs],
             "outputs": [_pointer(source, i) for i in operator.outputs],
         }
         if stream is not None:
             where = row_values(plan, stream, position, *_resolvers(source))
-        text = template.render(
+        text = snippet_template(implementation.snippet).render(
             implementation.values,
             scratch=f"({_address(source.arena(scratch.region), scratch)})" if scratch else "NULL",
             constants=names,

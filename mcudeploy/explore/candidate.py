@@ -20,14 +20,14 @@ from mcudeploy import zoo
 from mcudeploy.board import Board
 from mcudeploy.budget import RUNTIME_RAM_BYTES, STACK_RESERVE_BYTES, FitReport, budget
 from mcudeploy.deployment_stream import StreamMode, streamed_plan
-from mcudeploy.errors import McudeployError, PlanError
+from mcudeploy.errors import McudeployError
 from mcudeploy.graph.ir import NO_TENSOR
 from mcudeploy.graph.passes import run_passes
 from mcudeploy.memory.bodies import with_bodies
-from mcudeploy.memory.checker import check_plan
+from mcudeploy.memory.checked import demand_sound
 from mcudeploy.memory.packing import QUICK
 from mcudeploy.memory.plan import Plan
-from mcudeploy.memory.planner import PlanOptions, make_plan
+from mcudeploy.memory.planner import PlanOptions, in_plan_order, make_plan
 from mcudeploy.operators.base import Target
 from mcudeploy.operators.support import candidates, check_operators
 from mcudeploy.zoo.architecture import OptionValue
@@ -107,18 +107,11 @@ def measure(network: Network, board: Board, stream: StreamMode = "off") -> Need:
         how = _plan_options(len(graph.operators))
         plan = make_plan(graph, kernels, board, options=how)
         if stream != "off":
-            place = {id(operator): number for number, operator in enumerate(graph.operators)}
-            ordered = [kernels[place[id(operator)]] for operator in plan.graph.operators]
+            ordered = in_plan_order(plan, graph, kernels)
             plan = streamed_plan(plan, ordered, target, how, mode=stream)
     except McudeployError as error:
         return Need(False, _one_line(error), deployable=False)
-    faults = check_plan(plan)
-    if faults:
-        raise PlanError(
-            "the independent checker refused the memory plan: " + "; ".join(faults[:3]),
-            where=network.name,
-            mend="this is a defect of mcudeploy; please report it with the member",
-        )
+    demand_sound(plan, where=network.name)
     report = budget(plan, target, model=network.name, constants=_constant_bytes(plan))
     return _need(report, plan)
 

@@ -21,10 +21,10 @@ import numpy as np
 from mcudeploy.board import Board
 from mcudeploy.errors import PlanError
 from mcudeploy.graph.ir import NO_TENSOR, Graph, Operator
-from mcudeploy.memory.checker import check_plan
+from mcudeploy.memory.checked import demand_sound
 from mcudeploy.memory.geometry import align_up
 from mcudeploy.memory.plan import Plan
-from mcudeploy.memory.planner import Candidates, make_plan
+from mcudeploy.memory.planner import Candidates, in_plan_order, make_plan
 from mcudeploy.operators.base import (
     Constant,
     Implementation,
@@ -76,17 +76,13 @@ def _planned(graph: Graph, operator: Operator, board: Board, target: Target) -> 
         [[one.implementation for one in found] for found in kernels],
         _roomy(board),
     )
-    faults = check_plan(plan)
-    if faults:
-        raise PlanError(
-            "the independent checker refused the plan of a loop: " + "; ".join(faults[:3]),
-            mend="this is a defect of mcudeploy; please report it with the model",
+    demand_sound(plan, "the plan of a loop")
+    chosen = [
+        next(one for one in offers if one.implementation.kernel == implementation.kernel)
+        for offers, implementation in zip(
+            in_plan_order(plan, body, kernels), plan.implementations, strict=True
         )
-    where = {id(one): position for position, one in enumerate(body.operators)}
-    chosen = []
-    for one, implementation in zip(plan.graph.operators, plan.implementations, strict=True):
-        offers = kernels[where[id(one)]]
-        chosen.append(next(u for u in offers if u.implementation.kernel == implementation.kernel))
+    ]
     return _Loop(graph, operator, repeat, plan, chosen).implementation(board, target)
 
 

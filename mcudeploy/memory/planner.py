@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from mcudeploy.board import Board
 from mcudeploy.errors import PlanError
@@ -27,6 +28,8 @@ from mcudeploy.memory.packing import NORMAL, QUICK, Effort
 from mcudeploy.memory.plan import Certificate, Placement, Plan
 from mcudeploy.memory.regions import place_in_regions
 from mcudeploy.operators.base import Implementation
+
+_T = TypeVar("_T")
 
 Candidates = Sequence[Sequence[Implementation]]
 
@@ -148,6 +151,12 @@ def _state_on_top(
     return moved
 
 
+def in_plan_order(plan: Plan, graph: Graph, of_operators: Sequence[_T]) -> list[_T]:
+    """What belongs to each operator of `graph`, in the order in which its plan runs them."""
+    place = {id(operator): number for number, operator in enumerate(graph.operators)}
+    return [of_operators[place[id(operator)]] for operator in plan.graph.operators]
+
+
 def assemble_plan(
     graph: Graph,
     choice: Choice,
@@ -204,17 +213,19 @@ def _ends(places: Iterable[Placement]) -> dict[str, int]:
 
 def _live_bytes(layout: Layout, places: Sequence[Placement], steps: int) -> list[int]:
     """Per step, the bytes that live buffers cover; bytes that two share count once."""
-    ranges: list[list[tuple[str, int, int]]] = [[] for _ in range(steps)]
+    in_use: list[list[Placement]] = [[] for _ in range(steps)]
     for buffer, place in zip(layout.problem.buffers, places, strict=True):
         for step in range(buffer.start, buffer.end):
-            ranges[step].append((place.region, place.offset, place.offset + place.bytes))
-    totals = []
-    for live in ranges:
-        total, region, reach = 0, "", 0
-        for name, low, high in sorted(live):
-            if name != region:
-                region, reach = name, 0
-            total += max(0, high - max(low, reach))
-            reach = max(reach, high)
-        totals.append(total)
-    return totals
+            in_use[step].append(place)
+    return [covered_bytes(live) for live in in_use]
+
+
+def covered_bytes(places: Iterable[Placement]) -> int:
+    """Bytes of all regions that lie in one place at least."""
+    total, region, reach = 0, "", 0
+    for name, low, high in sorted((p.region, p.offset, p.offset + p.bytes) for p in places):
+        if name != region:
+            region, reach = name, 0
+        total += max(0, high - max(low, reach))
+        reach = max(reach, high)
+    return total

@@ -17,12 +17,11 @@ from dataclasses import dataclass, replace
 from mcudeploy.board import Board
 from mcudeploy.graph.ir import Graph
 from mcudeploy.memory.choice import Choice, grant
-from mcudeploy.memory.geometry import align_up
 from mcudeploy.memory.lifetimes import lifespans, usable
 from mcudeploy.memory.order import Order
 from mcudeploy.memory.packing import NORMAL, QUICK, Effort, pack
 from mcudeploy.memory.plan import Placement, Plan, Stream
-from mcudeploy.memory.planner import Candidates, PlanOptions, assemble_plan, placed
+from mcudeploy.memory.planner import Candidates, PlanOptions, assemble_plan, covered_bytes, placed
 from mcudeploy.memory.stream_layout import StreamedLayout, streamed_layout
 from mcudeploy.memory.stream_order import in_order, short_branches_first
 from mcudeploy.memory.stream_steps import (
@@ -254,10 +253,6 @@ def _assembled(
         )
         for one in streamings
     )
-    reach: dict[str, int] = {}
-    for place in places:
-        reach[place.region] = max(reach.get(place.region, 0), place.offset + place.bytes)
-    arenas = {name: align_up(reach[name], board.core.alignment) for name in plan.arenas}
     inside = {s.operator for one in streamings for s in one.segment.stages}
     paired = {s.operator for one in streamings for pair in one.segment.pairs for s in pair[:2]}
     implementations = tuple(
@@ -269,7 +264,6 @@ def _assembled(
     return replace(
         plan,
         streams=streams,
-        arenas=arenas,
         implementations=implementations,
         live_bytes=tuple(live),
         certificate=certificate,
@@ -286,18 +280,12 @@ def _live_bytes(
     live = list(plan.live_bytes)
     for streaming in streamings:
         first, end = streaming.segment.first, streaming.segment.end
-        used = sorted(
-            (place.region, place.offset, place.offset + place.bytes)
+        used = covered_bytes(
+            place
             for buffer, place in zip(layout.problem.buffers, places, strict=True)
             if buffer.start < end and buffer.end > first
         )
-        total, region, reach = 0, "", 0
-        for name, low, high in used:
-            if name != region:
-                region, reach = name, 0
-            total += max(0, high - max(low, reach))
-            reach = max(reach, high)
-        live[first:end] = [total] * (end - first)
+        live[first:end] = [used] * (end - first)
     return live
 
 

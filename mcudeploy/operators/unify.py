@@ -15,13 +15,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
-import jinja2
 import numpy as np
 
 from mcudeploy.graph.ir import Graph, Operator
 from mcudeploy.operators.base import Constant, Implementation, Target, as_constant, family_of
+from mcudeploy.operators.snippet import snippet_template
 from mcudeploy.operators.step_fully_connected import step_fully_connected
 
 _WORDS = re.compile(r"[A-Za-z_]\w*|\d[\w.]*|\s+|.", re.DOTALL)
@@ -131,17 +130,8 @@ def _unified_constants(
     return tuple(found), frozenset(stacked)
 
 
-@lru_cache(maxsize=256)
-def _template(snippet: str) -> jinja2.Template:
-    """All steps have the same few."""
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(snippet.strip("\n"))
-
-
 def _rendered(one: Implementation) -> str:
-    return _template(one.snippet).render(
+    return snippet_template(one.snippet).render(
         one.values,
         inputs=[f"MCUD_IN_{number}" for number in range(32)],
         outputs=[f"MCUD_OUT_{number}" for number in range(32)],

@@ -81,7 +81,7 @@ class GraphBuilder:
         quantization = Quantization(
             _weight_scales(channels), (0,) * channels, axis if channels > 1 else None
         )
-        return self._zeros(name, shape, "int8", quantization)
+        return self._filled(name, shape, "int8", quantization)
 
     def bias(self, name: str, channels: int, scale: float = _ACTIVATION.scale) -> int:
         """Int32 biases with the scales that follow from the input's `scale` and the weights.
@@ -96,13 +96,10 @@ class GraphBuilder:
 
     def constant(self, name: str, shape: Sequence[int]) -> int:
         """An int8 constant that an elementwise operator reads."""
-        return self._zeros(name, shape, "int8", _CONSTANT)
-
-    def _zeros(self, name: str, shape: Sequence[int], dtype: str, q: Quantization) -> int:
-        return self._filled(name, shape, dtype, q, 0)
+        return self._filled(name, shape, "int8", _CONSTANT)
 
     def _filled(
-        self, name: str, shape: Sequence[int], dtype: str, q: Quantization, value: int
+        self, name: str, shape: Sequence[int], dtype: str, q: Quantization, value: int = 0
     ) -> int:
         data = np.broadcast_to(np.array(value, dtype), tuple(shape))
         self.tensors.append(Tensor(name, tuple(shape), dtype, q, data))

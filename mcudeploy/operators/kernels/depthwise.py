@@ -24,6 +24,7 @@ from mcudeploy.operators.base import (
 from mcudeploy.operators.cmsis_conv import depthwise_function
 from mcudeploy.operators.costs import fastest_first
 from mcudeploy.operators.kernels.conv import scalar_conv_implementation
+from mcudeploy.operators.kernels.conv_geometry import is_clamped
 from mcudeploy.operators.kernels.cost import depthwise_pixels_work, depthwise_work
 from mcudeploy.operators.kernels.depthwise_plain import (
     STRIP_CALL,
@@ -191,11 +192,10 @@ def _by_pixels(
     constants: tuple[Constant, ...],
     target: Target,
 ) -> Implementation:
-    clamp = quantization.activation_min > -128 or quantization.activation_max < 127
     return Implementation(
         kernel="mcud_depthwise_pixels_s8",
         snippet=_PIXELS_CALL,
-        values={"s": shape, "q": quantization, "clamp": int(clamp), "bottom_up": 0},
+        values={"s": shape, "q": quantization, "clamp": is_clamped(quantization), "bottom_up": 0},
         constants=constants,
         overlaps=(OverlapRule(input=0, max_distance=pixels_max_distance(shape)),),
         sources=("kernels/depthwise_pixels_s8.c",),
@@ -240,7 +240,6 @@ def _with_strip(
     constants: tuple[Constant, ...],
     strip_rows: int,
 ) -> Implementation:
-    clamp = quantization.activation_min > -128 or quantization.activation_max < 127
     rows = convolution_rows(shape)
     one = Implementation(
         kernel="mcud_depthwise_s8",
@@ -251,7 +250,7 @@ def _with_strip(
             "q": quantization,
             "strip_rows": strip_rows,
             "plane_words": plane_words(shape),
-            "clamp": int(clamp),
+            "clamp": is_clamped(quantization),
         },
         constants=constants,
         scratch_bytes=depthwise_scratch_bytes(shape, strip_rows),

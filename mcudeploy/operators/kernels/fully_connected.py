@@ -14,6 +14,7 @@ from mcudeploy.operators.base import (
     as_constant,
     zeros_of_size,
 )
+from mcudeploy.operators.kernels.conv_geometry import is_clamped
 from mcudeploy.operators.kernels.cost import fully_connected_work
 from mcudeploy.operators.kernels.fully_connected_plain import (
     PLAIN_CALL,
@@ -64,7 +65,7 @@ def fully_connected_implementation(
             "s": shape,
             "q": quantization,
             "per_channel": int(per_channel),
-            "clamp": int(quantization.activation_min > -128 or quantization.activation_max < 127),
+            "clamp": is_clamped(quantization),
         },
         constants=constants,
         overlaps=(OverlapRule(input=0, max_distance=fully_connected_max_distance(shape)),),
