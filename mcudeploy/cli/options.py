@@ -159,6 +159,14 @@ Html = Annotated[
     Path | None,
     typer.Option("--html", metavar="FILE", help="Write the report as one HTML file."),
 ]
+TestData = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DATA", help="An .npz of x (and y): compare on these too."),
+]
+RandomInputs = Annotated[
+    int, typer.Option("--random", min=0, help="How many random inputs besides the extremes.")
+]
+InputSeed = Annotated[int, typer.Option("--seed", help="Of the random inputs.")]
 EmulatorName = Annotated[
     str, typer.Option("--emulator", "-e", help="unicorn, qemu, renode, or all that are installed.")
 ]

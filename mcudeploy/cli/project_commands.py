@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -33,14 +32,9 @@ def build(project: opt.Project, json: opt.AsJson = False) -> None:
 def test(
     project: opt.Project,
     emulator: opt.EmulatorName = "unicorn",
-    data: Annotated[
-        Path | None,
-        typer.Option("--data", metavar="DATA", help="An .npz of x (and y): compare on these too."),
-    ] = None,
-    random: Annotated[
-        int, typer.Option("--random", min=0, help="How many random inputs besides the extremes.")
-    ] = 50,
-    seed: Annotated[int, typer.Option("--seed", help="Of the random inputs.")] = 0,
+    data: opt.TestData = None,
+    random: opt.RandomInputs = 50,
+    seed: opt.InputSeed = 0,
     json: opt.AsJson = False,
 ) -> None:
     """Emulator in the loop: every operator's output against the golden reference."""
@@ -88,14 +82,9 @@ def validate(
     baud: Annotated[
         int | None, typer.Option("--baud", help="Another rate than the board file's.")
     ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option("--data", metavar="DATA", help="An .npz of x (and y): compare on these too."),
-    ] = None,
-    random: Annotated[
-        int, typer.Option("--random", min=0, help="How many random inputs besides the extremes.")
-    ] = 50,
-    seed: Annotated[int, typer.Option("--seed", help="Of the random inputs.")] = 0,
+    data: opt.TestData = None,
+    random: opt.RandomInputs = 50,
+    seed: opt.InputSeed = 0,
     json: opt.AsJson = False,
 ) -> None:
     """The same test on a real board, over its serial port; counts are the board's own cycles."""
