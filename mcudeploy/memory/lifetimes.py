@@ -5,7 +5,7 @@ Time is the position in the order. A tensor lives from the step that writes it t
 reads it; a graph input from step 0, a graph output to the end, state (variable tensors) always;
 the scratch of a kernel during its step. An input that dies where an output is born may be
 overlapped as the implementation's rules permit: an `Allowance`. An output that is a view of an
-input (`Placed`) is a `Tie`.
+input, or is written over it in place (`Placed`), is a `Tie`.
 
 Two tensors of one chain of views may share bytes at any time if those bytes hold the same values.
 That is decided by following where values come from: each tensor is a list of segments of the
@@ -96,27 +96,33 @@ class Views:
         self._alignment = alignment
         self._groups: dict[int, dict[int, int]] = {}
         self._contents: dict[int, tuple[Segment, ...]] = {}
+        self._replaced: frozenset[tuple[int, int]] = frozenset()
 
     def add(self, step: int, implementation: Implementation) -> bool:
         """Take over the views of one operator; False, and nothing changes, if they cannot be."""
         operator = self._graph.operators[step]
-        groups = dict(self._groups)
-        contents = dict(self._contents)
+        groups, contents = dict(self._groups), dict(self._contents)
+        replaced = self._replaced
         for view in views_of(implementation):
             source, output = operator.inputs[view.input], operator.outputs[view.output]
             if not (self._may_view(source) and self._may_view(output)):
                 return False
             if view.distance % self._alignment or not _join(groups, source, output, view.distance):
                 return False
-            contents[output] = self._written(contents, source, output, view.distance)
+            if not view.written:
+                contents[output] = self._written(contents, source, output, view.distance)
+            elif self._spans[source][1] == step + 1 and source not in self._graph.outputs:
+                replaced |= {(min(source, output), max(source, output))}
+            else:
+                return False
         touched = {id(g): g for g in (groups.get(o, {}) for o in operator.outputs)}
-        if not all(self._consistent(group, contents) for group in touched.values()):
+        if not all(self._consistent(group, contents, replaced) for group in touched.values()):
             return False
-        self._groups, self._contents = groups, contents
+        self._groups, self._contents, self._replaced = groups, contents, replaced
         return True
 
     def shared_pairs(self) -> list[tuple[int, int]]:
-        """The pairs of tensors that have bytes in common which hold the same values."""
+        """The pairs of tensors with bytes in common: of the same values, or one after the other."""
         pairs = []
         for group in {id(g): g for g in self._groups.values()}.values():
             members = sorted(group)
@@ -138,7 +144,10 @@ class Views:
         return (low, high) if low < high else None
 
     def _consistent(
-        self, group: Mapping[int, int], contents: Mapping[int, tuple[Segment, ...]]
+        self,
+        group: Mapping[int, int],
+        contents: Mapping[int, tuple[Segment, ...]],
+        replaced: frozenset[tuple[int, int]],
     ) -> bool:
         members = sorted(group)
         for position, a in enumerate(members):
@@ -147,7 +156,7 @@ class Views:
                 meet = max(self._spans[a][0], self._spans[b][0]) < min(
                     self._spans[a][1], self._spans[b][1]
                 )
-                if common and meet:
+                if common and meet and (a, b) not in replaced:
                     low, high = common
                     held = [
                         _slice(self._of(contents, t), low - group[t], high - group[t])
@@ -212,12 +221,18 @@ def usable(
     candidates: Sequence[Sequence[Implementation]],
     spans: Mapping[int, Span],
     alignment: int,
+    *,
+    overlap: bool = True,
 ) -> list[list[Implementation]]:
-    """The candidates of each operator whose views can be had, given those of earlier operators."""
+    """The candidates of each operator whose views can be had, given those of earlier operators.
+
+    Without `overlap` none that writes its output over its input.
+    """
     views = Views(graph, spans, alignment)
     kept = []
     for step, choices in enumerate(candidates):
-        kept.append([c for c in choices if not views_of(c) or views.add(step, c)])
+        offered = [c for c in choices if overlap or not any(v.written for v in views_of(c))]
+        kept.append([c for c in offered if not views_of(c) or views.add(step, c)])
     return kept
 
 

@@ -71,6 +71,9 @@ class OverlapRule:
 class Placed:
     """An output that is a view of an input, or the other way round: nothing is copied.
 
+    With `written` it is none, but the kernel needs it at that place: it writes the output over the
+    input, which must not be needed any more.
+
     The planner puts the output at exactly input address + `distance` (bytes); the bytes that the
     two then have in common hold the same values before and after the operator. A reshape has
     distance 0; concatenation along the outermost axis minus the offset of the input in the output;
@@ -82,6 +85,7 @@ class Placed:
     output: int = 0
     """Position in Operator.outputs."""
     distance: int = 0
+    written: bool = False
 
 
 @dataclass(frozen=True)
@@ -161,7 +165,7 @@ class Implementation:
     scratch_bytes: int = 0
     overlaps: tuple[OverlapRule, ...] = ()
     placed: tuple[Placed, ...] = ()
-    """Views that the kernel relies on. Kernel `none` without any means `(Placed(0),)`. The planner
+    """Places that the kernel relies on. Kernel `none` without any means `(Placed(0),)`. The planner
     takes such an implementation only where the addresses can be had: offer one that copies after
     it."""
     sources: tuple[str, ...] = ()
