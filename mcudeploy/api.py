@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from mcudeploy.board import Board, find_board, parse_bytes
 from mcudeploy.budget import FitReport
-from mcudeploy.codegen.manifest import Form, read_manifest
+from mcudeploy.codegen.manifest import MANIFEST_NAME, Form, read_manifest
 from mcudeploy.deployment import Deployment, Options, deploy_plan
 from mcudeploy.errors import InputError
 from mcudeploy.outcomes import Built, Deployed, Project, Tested
@@ -144,7 +144,10 @@ def _read_labels(path: PathLike | None) -> tuple[str, ...]:
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the labels: {error}", where=str(path)) from None
+        raise InputError(
+            f"cannot read the labels: {getattr(error, 'strerror', None) or 'it is no text'}",
+            where=str(path), mend="give a text file with one class name per line",
+        ) from None  # fmt: skip
     return tuple(line.strip() for line in lines if line.strip())
 
 
@@ -277,7 +280,9 @@ def plan_offline(model: PathLike, output: PathLike) -> int:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise InputError(f"cannot read the model: {error.strerror}", where=str(path)) from None
+        raise InputError(
+            f"cannot read the model: {error.strerror}", where=str(path), mend="check the path"
+        ) from None
     plan = offline.plan_offline(read_tflite(data, path.name, deployable=False))
     write_file(Path(output), offline.write_offline_plan(data, plan))
     return plan.packing.height
@@ -308,6 +313,15 @@ def check(
         max_ms, growth_percent,
     )  # fmt: skip
     path = Path(target)
+    if board is None and path.is_file():
+        raise InputError(
+            "a model is held to limits on a board", where=str(path),
+            mend="name it: --board BOARD",
+        )  # fmt: skip
+    if board is not None and (path / MANIFEST_NAME).is_file():
+        raise InputError(
+            "a project has its board already", where=str(path), mend="leave --board out"
+        )
     if board is None:
         measures = gate.measure_project(path, progress)
     else:

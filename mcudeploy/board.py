@@ -253,7 +253,10 @@ def read_board(path: Path) -> Board:
     try:
         return Board.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
-        raise InputError(f"cannot read the board file: {error.strerror}", where=str(path)) from None
+        raise InputError(
+            f"cannot read the board file: {error.strerror}", where=str(path),
+            mend="check the path, or name one of `mcudeploy boards`",
+        ) from None  # fmt: skip
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"the board file is not valid TOML: {error}", where=str(path)) from None
     except ValidationError as error:

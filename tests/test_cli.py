@@ -2,11 +2,13 @@
 """The command line as a user meets it: verdicts, exit codes, and wrong inputs answered in words."""
 
 import json
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from in_process import run_here
 from tflite_builder import ModelBuilder
 
 
@@ -194,3 +196,53 @@ def test_debug_shows_the_traceback_and_a_plain_run_does_not(tmp_path):
 
 def test_an_unknown_option_is_a_usage_error(dense):
     assert "--bord" in refusal("fit", dense, "--bord", "stm32f469")
+
+
+WRONG = """
+fit FOLDER -b stm32f469                                   | no SavedModel
+fit text.keras -b stm32f469                               | of no format
+fit dense.tflite -b nowhere/board.toml                    | cannot read the board file
+fit dense.tflite -b stm32f469 --ram-budget 10Q            | not a size
+fit dense.tflite -b stm32f469 --evaluate text.npz         | neither an .npz nor an .npy
+fit dense.tflite -b stm32f469 --evaluate nowhere.npz      | the data does not exist
+fit dense.tflite -b stm32f469 --html FOLDER               | is a folder, not a file
+fit dense.tflite -b stm32f469 --plot dense.tflite/a.png   | no file can be written there
+generate dense.tflite -b stm32f469 -o o --labels FOLDER   | cannot read the labels: Is a directory
+generate dense.tflite -b stm32f469 -o dense.tflite        | a file, not a folder
+deploy dense.tflite -b stm32f469 -o o -e quemu            | no emulator 'quemu'
+quantize dense.tflite -o FOLDER                           | is a folder, not a file
+build nowhere                                             | the project folder does not exist
+test dense.tflite                                         | a file, and no project folder
+test FOLDER --seed -1                                     | greater than or equal to 0
+validate FOLDER --port x --baud 0                         | greater than or equal to 1
+profile FOLDER --compare nowhere                          | no project of mcudeploy
+check dense.tflite                                        | held to limits on a board
+check FOLDER --max-ms nan                                 | greater than or equal to 0
+verify nowhere                                            | the project folder does not exist
+explore mobilnet -b stm32f469                             | did you mean mobilenet
+explore lenet -b stm32f46                                 | did you mean
+explore lenet -b stm32f469 --latency-ms -1                | greater than or equal to 0
+explore --search -b stm32f469 --data text.npz             | neither an .npz nor an .npy
+zoo build lenet5 -o dense.tflite/m.keras                  | no file can be written there
+zoo build lenet5 -o m.keras --seed -1                     | greater than or equal to 0
+pack text.keras                                           | no column 'id'
+pack nowhere.csv                                          | cannot read the file
+plan nowhere.tflite -o o.tflite                           | cannot read the model
+boards stm32f46                                           | did you mean
+"""
+
+
+@pytest.mark.parametrize("line", WRONG.strip().splitlines(), ids=lambda line: line.split(" |")[0])
+def test_wrong_input_is_answered_in_words(line, dense, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "FOLDER").mkdir()
+    for name in ("text.keras", "text.npz"):
+        (tmp_path / name).write_text("once upon a time\n")
+    command, words = (part.strip() for part in line.split(" |"))
+    before = sorted(tmp_path.rglob("*"))
+    done = run_here(*command.split())
+    assert (done.returncode, done.stdout) == (2, ""), done
+    assert words in " ".join(done.stderr.split())
+    assert re.search("mend: |Error: Invalid value|write it like", done.stderr), done.stderr
+    assert "internal error" not in done.stderr
+    assert sorted(tmp_path.rglob("*")) == before

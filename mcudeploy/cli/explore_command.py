@@ -41,7 +41,8 @@ def explore(
     ram: opt.RamBudget = None,
     flash: opt.FlashBudget = None,
     latency_ms: Annotated[
-        float | None, typer.Option("--latency-ms", metavar="MS", help="Refuse what takes longer.")
+        float | None,
+        typer.Option("--latency-ms", metavar="MS", min=0, help="Refuse what takes longer."),
     ] = None,
     stream: opt.Streaming = opt.StreamMode.off,
     processes: Annotated[
@@ -52,11 +53,12 @@ def explore(
         typer.Option("--scheduler", metavar="ADDRESS", help="A Dask scheduler to compute on."),
     ] = None,
     csv: Annotated[
-        Path | None, typer.Option("--csv", metavar="FILE", help="Write all candidates there.")
+        Path | None,
+        typer.Option(
+            "--csv", metavar="FILE", callback=opt.writable, help="Write all candidates there."
+        ),
     ] = None,
-    plot: Annotated[
-        Path | None, typer.Option("--plot", metavar="FILE", help="Draw them (.png, .svg, .pdf).")
-    ] = None,
+    plot: opt.Plot = None,
     plot_axis: Annotated[
         PlotAxis, typer.Option("--plot-axis", help="Against RAM in the plot.")
     ] = PlotAxis.macs,
@@ -67,7 +69,7 @@ def explore(
     evaluations: Annotated[
         int, typer.Option("--evaluations", metavar="N", help="Networks that a search plans.")
     ] = 200,
-    seed: Annotated[int, typer.Option("--seed", help="Of the search.")] = 0,
+    seed: opt.Seed = 0,
     objective: Annotated[
         Objective, typer.Option("--objective", help="What a search makes most of.")
     ] = Objective.macs,

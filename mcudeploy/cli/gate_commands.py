@@ -45,7 +45,12 @@ def check(
     ] = 0.0,
     markdown: Annotated[
         Path | None,
-        typer.Option("--markdown", metavar="FILE", help="Write a comment for a pull request."),
+        typer.Option(
+            "--markdown",
+            metavar="FILE",
+            callback=opt.writable,
+            help="Write a comment for a pull request.",
+        ),
     ] = None,
     json: opt.AsJson = False,
 ) -> None:

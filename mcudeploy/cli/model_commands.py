@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -45,9 +44,7 @@ def fit(
     kernels: opt.KernelChoice = opt.Kernels.auto,
     optimize: opt.Optimization = opt.Optimize.balanced,
     disable_pass: opt.DisabledPasses = None,
-    plot: Annotated[
-        Path | None, typer.Option("--plot", metavar="FILE", help="Draw the plan (.png, .svg).")
-    ] = None,
+    plot: opt.Plot = None,
     html: opt.Html = None,
     json: opt.AsJson = False,
 ) -> None:
@@ -102,7 +99,7 @@ def fit(
 @app.command()
 def quantize(
     model: opt.Model,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The .tflite.")],
+    output: opt.TfliteOutput,
     calibration: opt.Calibration = None,
     synthetic_calibration: opt.Synthetic = False,
     scaling: opt.Scaling = None,

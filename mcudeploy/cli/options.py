@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from enum import StrEnum
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from mcudeploy.errors import InputError
 
 
 class Kernels(StrEnum):
@@ -64,6 +67,36 @@ class Scale(StrEnum):
     symmetric = "-1..1"
 
 
+def writable(path: Path | None) -> Path | None:
+    """A file that can be written, as far as one sees beforehand: work of minutes is not done first.
+
+    Raises InputError for a folder, and for a place where no file can be made.
+    """
+    if path is None:
+        return None
+    if path.is_dir():
+        raise InputError(
+            "the output is a folder, not a file", where=str(path), mend="name a file in it"
+        )
+    folder = next(folder for folder in path.absolute().parents if folder.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise InputError(
+            "no file can be written there", where=str(path),
+            mend=f"{folder} is {'read-only for you' if folder.is_dir() else 'a file'}: "
+            "choose another folder",
+        )  # fmt: skip
+    return path
+
+
+def _emulator(name: str) -> str:
+    """The name of an emulator, or `all`. Raises InputError for another."""
+    from mcudeploy.emulator import get
+
+    if name != "all":
+        get(name)
+    return name
+
+
 Model = Annotated[
     Path,
     typer.Argument(
@@ -80,6 +113,14 @@ BoardName = Annotated[
     ),
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where it goes.")]
+TfliteOutput = Annotated[
+    Path,
+    typer.Option("--output", "-o", metavar="FILE", callback=writable, help="The .tflite."),
+]
+Plot = Annotated[
+    Path | None,
+    typer.Option("--plot", metavar="FILE", callback=writable, help="Draw it (.png, .svg, .pdf)."),
+]
 Calibration = Annotated[
     Path | None,
     typer.Option(
@@ -157,7 +198,9 @@ AsJson = Annotated[
 ]
 Html = Annotated[
     Path | None,
-    typer.Option("--html", metavar="FILE", help="Write the report as one HTML file."),
+    typer.Option(
+        "--html", metavar="FILE", callback=writable, help="Write the report as one HTML file."
+    ),
 ]
 TestData = Annotated[
     Path | None,
@@ -166,10 +209,14 @@ TestData = Annotated[
 RandomInputs = Annotated[
     int, typer.Option("--random", min=0, help="How many random inputs besides the extremes.")
 ]
-InputSeed = Annotated[int, typer.Option("--seed", help="Of the random inputs.")]
 EmulatorName = Annotated[
-    str, typer.Option("--emulator", "-e", help="unicorn, qemu, renode, or all that are installed.")
-]
+    str,
+    typer.Option(
+        "--emulator", "-e", callback=_emulator,
+        help="unicorn, qemu, renode, or all that are installed.",
+    ),
+]  # fmt: skip
+Seed = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Of what is random.")]
 
 
 def as_typed() -> tuple[str, ...]:

@@ -26,9 +26,7 @@ def profile(
             "--calibrate", metavar="MS", help="What an inference took on the board: scales times."
         ),
     ] = None,
-    plot: Annotated[
-        Path | None, typer.Option("--plot", metavar="FILE", help="Draw it (.png, .svg).")
-    ] = None,
+    plot: opt.Plot = None,
     html: opt.Html = None,
     json: opt.AsJson = False,
 ) -> None:

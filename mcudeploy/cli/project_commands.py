@@ -34,7 +34,7 @@ def test(
     emulator: opt.EmulatorName = "unicorn",
     data: opt.TestData = None,
     random: opt.RandomInputs = 50,
-    seed: opt.InputSeed = 0,
+    seed: opt.Seed = 0,
     json: opt.AsJson = False,
 ) -> None:
     """Emulator in the loop: every operator's output against the golden reference."""
@@ -80,11 +80,11 @@ def validate(
     project: opt.Project,
     port: Annotated[str, typer.Option("--port", metavar="PORT", help="E.g. /dev/ttyACM0 or COM3.")],
     baud: Annotated[
-        int | None, typer.Option("--baud", help="Another rate than the board file's.")
+        int | None, typer.Option("--baud", min=1, help="Another rate than the board file's.")
     ] = None,
     data: opt.TestData = None,
     random: opt.RandomInputs = 50,
-    seed: opt.InputSeed = 0,
+    seed: opt.Seed = 0,
     json: opt.AsJson = False,
 ) -> None:
     """The same test on a real board, over its serial port; counts are the board's own cycles."""

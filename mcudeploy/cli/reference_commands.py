@@ -84,12 +84,20 @@ def zoo_list(json: opt.AsJson = False) -> None:
 def zoo_build(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="See `mcudeploy zoo list`.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The .keras.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="FILE", callback=opt.writable, help="The .keras."),
+    ],
     calibration: Annotated[
         Path | None,
-        typer.Option("--calibration", metavar="FILE", help="Write seeded inputs there (.npz)."),
+        typer.Option(
+            "--calibration",
+            metavar="FILE",
+            callback=opt.writable,
+            help="Write seeded inputs there (.npz).",
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of weights and inputs.")] = 0,
+    seed: opt.Seed = 0,
 ) -> None:
     """Write a member as a Keras model. Its options follow, e.g. --width 0.25 --resolution 96.
 
@@ -154,7 +162,10 @@ def pack(
         str | None, typer.Option("--capacity", metavar="SIZE", help="Stop when it fits this.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write offsets there.")
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", callback=opt.writable, help="Write offsets there."
+        ),
     ] = None,
     json: opt.AsJson = False,
 ) -> None:
@@ -183,7 +194,7 @@ def pack(
 @app.command()
 def plan(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A .tflite.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The .tflite.")],
+    output: opt.TfliteOutput,
 ) -> None:
     """For users of TensorFlow Lite Micro: write our plan into MODEL as its metadata.
 

@@ -248,8 +248,14 @@ def read_manifest(project: Path) -> Manifest:
     try:
         return Manifest.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except OSError:
+        if project.is_dir():
+            problem = "this folder is no project of mcudeploy: it has no mcudeploy.json"
+        elif project.exists():
+            problem = "this is a file, and no project folder"
+        else:
+            problem = "the project folder does not exist"
         raise InputError(
-            "this folder is no project of mcudeploy: it has no mcudeploy.json",
+            problem,
             where=str(project),
             mend="`mcudeploy generate MODEL --board BOARD -o DIR` makes one",
         ) from None

@@ -57,7 +57,9 @@ def write_file(path: Path, data: bytes) -> None:
             Path(staging).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise InputError(f"cannot write the file: {error.strerror}", where=str(path)) from None
+        raise InputError(
+            f"cannot write the file: {error.strerror}", where=str(path), mend="choose another place"
+        ) from None
 
 
 def write_project(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -121,7 +123,10 @@ def _existing(folder: Path) -> Manifest | None:
     if not folder.exists():
         return None
     if not folder.is_dir():
-        raise InputError("the output is a file, not a folder", where=str(folder))
+        raise InputError(
+            "the output is a file, not a folder", where=str(folder),
+            mend="choose an empty or new folder with -o",
+        )  # fmt: skip
     if not any(folder.iterdir()):
         return None
     if not (folder / MANIFEST_NAME).is_file():

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from mcudeploy.errors import InputError, ToolError
 from mcudeploy.explore.candidate import Member
+from mcudeploy.frontend.calibration import read_arrays
 
 _BATCH = 32
 _RATE = 3e-3
@@ -37,14 +38,13 @@ class Task:
 
 def read_task(path: Path) -> Task:
     """What an .npz of x and y asks of a network. Raises InputError for anything else."""
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            x, y = data["x"], data["y"]
-    except (OSError, ValueError, KeyError) as error:
+    arrays = read_arrays(path)
+    if not {"x", "y"} <= arrays.keys():
         raise InputError(
-            f"cannot read the samples: {error}", where=str(path),
-            mend="give an .npz with x (n, side, side, channels) and y (n,)",
-        ) from None  # fmt: skip
+            "the samples have no x or no y", where=str(path),
+            mend="numpy.savez(PATH, x=images, y=classes): (n, side, side, channels) and (n,)",
+        )  # fmt: skip
+    x, y = arrays["x"], arrays["y"]
     if x.ndim != 4 or x.shape[1] != x.shape[2] or y.shape != x.shape[:1] or not len(y):
         raise InputError(
             f"x {x.shape} and y {y.shape} are no square images with a class each", where=str(path)

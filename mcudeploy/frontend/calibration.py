@@ -161,6 +161,9 @@ def synthetic(inputs: Sequence[ModelInput], *, seed: int = 0) -> tuple[Samples, 
 def read_arrays(path: Path) -> Samples:
     """The arrays of an .npz or .npy by key (`x` for an .npy). Pickled objects are refused."""
     try:
+        with path.open("rb") as file:
+            if not file.read(6).startswith((b"PK", b"\x93NUMPY")):
+                raise ValueError("it is neither an .npz nor an .npy")
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return {"x": loaded}
@@ -169,8 +172,13 @@ def read_arrays(path: Path) -> Samples:
             if unpacked > _MAX_ARRAY_BYTES:
                 raise InputError(f"the archive unpacks to {unpacked:,} bytes", where=str(path))
             return {key: loaded[key] for key in loaded.files}
+    except FileNotFoundError:
+        raise InputError(
+            "the data does not exist", where=str(path), mend="check the path"
+        ) from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError, MemoryError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        reason = reason.splitlines()[0]
         raise InputError(
             f"the arrays cannot be read: {reason}",
             where=str(path),

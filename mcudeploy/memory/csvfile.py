@@ -33,7 +33,9 @@ def read_csv(path: Path, alignment: int = 1) -> Problem:
                 tuple(_buffer(row, alignment, f"{path}:{rows.line_num}") for row in rows)
             )
     except OSError as error:
-        raise InputError(f"cannot read the file: {error.strerror}", where=str(path)) from None
+        raise InputError(
+            f"cannot read the file: {error.strerror}", where=str(path), mend="check the path"
+        ) from None
     except (csv.Error, UnicodeDecodeError) as error:
         raise InputError(f"the file is no CSV: {error}", where=str(path), mend=_MEND) from None
 
@@ -53,12 +55,17 @@ def _buffer(row: dict[str, str], alignment: int, where: str) -> Buffer:
 
 
 def write_csv(path: Path, problem: Problem, packing: Packing) -> None:
-    """The problem with the offsets of a packing."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow((*COLUMNS, "offset"))
-        for buffer, offset in zip(problem.buffers, packing.offsets, strict=True):
-            rows.writerow((buffer.name, buffer.start, buffer.end, buffer.size, offset))
+    """The problem with the offsets of a packing. Raises InputError where it cannot be written."""
+    try:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file, lineterminator="\n")
+            rows.writerow((*COLUMNS, "offset"))
+            for buffer, offset in zip(problem.buffers, packing.offsets, strict=True):
+                rows.writerow((buffer.name, buffer.start, buffer.end, buffer.size, offset))
+    except OSError as error:
+        raise InputError(
+            f"cannot write the file: {error.strerror}", where=str(path), mend="choose another place"
+        ) from None
 
 
 def pack_csv(

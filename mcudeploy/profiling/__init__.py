@@ -15,6 +15,7 @@ which differ from each other by 4 to 28 % (`benchmarks/latency.py`). So 20 % is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -97,8 +98,16 @@ class Profile:
 
     def calibrated(self, measured_milliseconds: float) -> Profile:
         """The same, scaled so that the whole takes what was measured on the board."""
-        if not self.milliseconds or measured_milliseconds <= 0:
-            raise InputError("there is no estimate that a measurement could calibrate")
+        if not 0 < measured_milliseconds < math.inf:
+            raise InputError(
+                f"no inference takes {measured_milliseconds:g} ms", where="--calibrate",
+                mend="give the milliseconds that one took on the board",
+            )  # fmt: skip
+        if not self.milliseconds:
+            raise InputError(
+                "there is no estimate that a measurement could calibrate", where="--calibrate",
+                mend="this core has no cycle model: leave --calibrate out",
+            )  # fmt: skip
         factor = measured_milliseconds / self.milliseconds
 
         def scaled(value: float | None) -> float | None:

@@ -11,6 +11,9 @@ from pathlib import Path
 from mcudeploy.board import Board
 from mcudeploy.errors import ToolError
 
+_UNREACHABLE = ("HTTPClientError", "InternetConnectionError")
+"""What PlatformIO ends with when it has no network."""
+
 
 def upload_command(project: Path, board: Board) -> list[str]:
     """PlatformIO's upload with its official platform, which it may fetch.
@@ -29,7 +32,10 @@ def upload_command(project: Path, board: Board) -> list[str]:
 
 
 def upload(project: Path, board: Board, *, progress: Callable[[str], None] | None = None) -> None:
-    """Run the upload. Raises ToolError with PlatformIO's last words when it fails."""
+    """Run the upload.
+
+    Raises ToolError with PlatformIO's last words when it fails, or when it cannot fetch its tools.
+    """
     command = upload_command(project, board)
     last = ""
     with subprocess.Popen(
@@ -44,6 +50,12 @@ def upload(project: Path, board: Board, *, progress: Callable[[str], None] | Non
             last = line.strip() or last
             if progress is not None:
                 progress(last)
+    if running.returncode != 0 and last.startswith(_UNREACHABLE):
+        raise ToolError(
+            "PlatformIO could not fetch its tools for this board: its registry does not answer",
+            mend="run it once with a network; or write .pio/build/offline/firmware.bin with the "
+            "board's own tool",
+        )
     if running.returncode != 0:
         raise ToolError(
             f"the upload failed: {last}",

@@ -74,7 +74,7 @@ def members(family: str) -> Iterator[tuple[str, dict[str, OptionValue]]]:
     if family not in known and family not in names():
         raise InputError(
             f"the zoo has no family {family!r}", where="zoo",
-            mend=nearest(family, (*known, *names())),
+            mend=nearest(family, tuple(dict.fromkeys((*known, *names())))),
         )  # fmt: skip
     for name in known.get(family, (family,)):
         for options in describe(name).members():

@@ -39,8 +39,15 @@ def write_keras_file(
         raise InputError(
             f"{output.name} is no name of a Keras file", where=str(output), mend="end it in .keras"
         )
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".zoo-") as folder:
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        scratch = tempfile.TemporaryDirectory(dir=output.parent, prefix=".zoo-")
+    except OSError as error:
+        raise InputError(
+            f"cannot write the file: {error.strerror}", where=str(output),
+            mend="choose another place",
+        ) from None  # fmt: skip
+    with scratch as folder:
         made, samples = Path(folder) / output.name, Path(folder) / "calibration.npz"
         command = [
             sys.executable,
