@@ -74,12 +74,12 @@ static inline gatherer gatherer_of(const mcud_conv_layer_t *s, mcud_map in, int8
     return g;
 }
 
-/* A 1x1 convolution whose pixels follow each other in both maps. */
-static inline int32_t is_run_of_pixels(const mcud_conv_layer_t *s, const mcud_map *in)
+/* A 1x1 convolution whose pixels in so many rows follow each other in both maps. */
+static inline int32_t is_run_of_pixels(const mcud_conv_layer_t *s, const mcud_map *in, int32_t rows)
 {
     return s->k_h == 1 && s->k_w == 1 && s->stride_h == 1 && s->stride_w == 1
-           && in->ring >= s->in_h && in->row_bytes == s->in_w * s->in_c && s->pad_top == 0
-           && s->pad_left == 0 && s->in_w == s->out_w;
+           && (rows == 1 || (in->ring >= s->in_h && in->row_bytes == s->in_w * s->in_c))
+           && s->pad_top == 0 && s->pad_left == 0 && s->in_w == s->out_w;
 }
 
 #endif

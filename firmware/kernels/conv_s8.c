@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Convolution as a matrix product over tiles of three output pixels.
+ * Convolution as a matrix product over tiles of three output pixels, or of two where no more are
+ * left or where the patches of three take too much memory.
  *
  * The patches of three pixels are expanded once to int16 and interleaved (pixel 0, 1, 2 of the
  * first pair of taps, then of the next), so that one LDM fetches a pair of taps of all three. They
@@ -27,17 +28,13 @@
 #include "conv_gather.h"
 #include "conv_tile.h"
 
-/* One run of n bytes of one pixel; `to` steps by three words. Returns where the next run goes. */
-static uint32_t *expand_one(const int8_t *run, int32_t n, uint32_t *to)
+/* n bytes of padding of one pixel. */
+__attribute__((noinline)) static uint32_t *expand_padding(int32_t zero_point, int32_t n,
+                                                          uint32_t *to, int32_t pixels)
 {
-    const int8_t *const fours = run + (n & ~3);
-    for (; run < fours; run += 4, to += 6) {
-        const uint32_t word = mcud_load4(run);
-        to[0] = mcud_bytes02(word);
-        to[3] = mcud_bytes13(word);
-    }
-    for (int32_t rest = n & 3; rest > 0; rest -= 2, run += 2, to += 3) {
-        *to = mcud_pair(run[0], rest > 1 ? run[1] : 0);
+    const uint32_t pair = mcud_pair(zero_point, zero_point);
+    for (; n > 0; n -= 2, to += pixels) {
+        *to = pair;
     }
     return to;
 }
@@ -67,19 +64,38 @@ static inline uint32_t *expand_three(const int8_t *a, const int8_t *b, const int
     return to;
 }
 
+/* Input row y for the pixel whose kernel begins at column `left`, to some part beside the map. */
+static uint32_t *gather_border(const gatherer *g, int32_t y, int32_t left, int32_t group,
+                               uint32_t *to, int32_t pixels)
+{
+    const mcud_conv_layer_t *const s = g->layer;
+    if (!g->contiguous || s->in_c % 4 != 0) {
+        assemble_run(g, y, left, group, g->runs);
+        return expand_one(g->runs, g->run_bytes, to, pixels);
+    }
+    const int32_t before = mcud_clamp(-left, 0, s->k_w) * s->in_c;
+    const int32_t behind = mcud_clamp(left + s->k_w - s->in_w, 0, s->k_w) * s->in_c;
+    const int8_t *const run = mcud_row(&g->in, y) + left * s->in_c + before;
+    to = expand_padding(s->in_zero_point, before, to, pixels);
+    to = expand_one(run, g->run_bytes - before - behind, to, pixels);
+    return expand_padding(s->in_zero_point, behind, to, pixels);
+}
+
 /* The patch of the pixel at column x whose kernel starts at input row top, one slot of a tile. */
-static void gather_one(const gatherer *g, int32_t top, int32_t x, int32_t group, uint32_t *to)
+static void gather_one(const gatherer *g, int32_t top, int32_t x, int32_t group, uint32_t *to,
+                       int32_t pixels)
 {
     const mcud_conv_layer_t *const s = g->layer;
     const int32_t left = x * s->stride_w - s->pad_left;
     const int32_t inside = x >= g->first_inside && x < g->end_inside;
     for (int32_t ky = 0; ky < s->k_h; ky++) {
         const int32_t y = top + ky * s->dilation_h;
-        if (inside && y >= 0 && y < s->in_h) {
-            to = expand_one(mcud_row(&g->in, y) + left * s->in_c, g->run_bytes, to);
+        if (y < 0 || y >= s->in_h) {
+            to = expand_padding(s->in_zero_point, g->run_bytes, to, pixels);
+        } else if (inside) {
+            to = expand_one(mcud_row(&g->in, y) + left * s->in_c, g->run_bytes, to, pixels);
         } else {
-            assemble_run(g, y, left, group, g->runs);
-            to = expand_one(g->runs, g->run_bytes, to);
+            to = gather_border(g, y, left, group, to, pixels);
         }
     }
 }
@@ -108,40 +124,65 @@ static void gather_three(const gatherer *g, int32_t top, int32_t x, uint32_t *to
 typedef struct {
     const mcud_conv_layer_t *layer;
     int32_t channels; /* of a group */
-    mcud_tile tile;
+    int32_t widest;   /* pixels of a tile, three or two */
+    mcud_tile three;
+    mcud_tile two;
 } multiplier;
 
-static multiplier multiplier_of(const mcud_conv_s8_t *p, uint32_t *patch)
+static inline mcud_tile tile_of(const mcud_conv_s8_t *p, uint32_t *patch, int32_t pixels,
+                                int32_t round_bytes)
 {
-    const mcud_conv_layer_t *const s = &p->layer;
     const int32_t rounds = p->steps / 2 - 1; /* of MAC2 after the first */
-    return (multiplier){
-        .layer = s,
-        .channels = s->groups == 1 ? s->out_c : s->out_c / s->groups,
-        .tile = {.patch = patch,
-                 .skip = MAC2_BYTES * (rounds == 0 ? UNROLLED : -rounds & (UNROLLED - 1)),
-                 .zero_point_term = 2 * s->out_zero_point + 1,
-                 .patch_end = patch + 3 * p->steps}};
+    return (mcud_tile){.pixel1 = p->layer.out_c,
+                       .pixel2 = 2 * p->layer.out_c,
+                       .patch = patch,
+                       .skip = round_bytes * (rounds == 0 ? UNROLLED : -rounds & (UNROLLED - 1)),
+                       .zero_point_term = 2 * p->layer.out_zero_point + 1,
+                       .patch_end = patch + pixels * p->steps};
 }
 
-/*
- * A group's outputs of the tile that was gathered; `filled` of its pixels (1 to 3) are real, the
- * others repeat the last address. Returns the weights of the next group.
- */
-static inline const int32_t *finish_tile(multiplier *m, int8_t *out, int32_t filled,
-                                         const int32_t *packed)
+static inline multiplier multiplier_of(const mcud_conv_s8_t *p, uint32_t *patch)
 {
-    const int32_t pixel_bytes = m->layer->out_c;
-    m->tile.out = out;
-    m->tile.out_end = out + m->channels + (m->channels & 1);
-    m->tile.pixel1 = filled > 1 ? pixel_bytes : 0;
-    m->tile.pixel2 = filled > 2 ? 2 * pixel_bytes : m->tile.pixel1;
-    packed = multiply_tile(&m->tile, packed);
-    if (m->layer->clamp) {
-        for (; filled > 0; filled--, out += pixel_bytes) {
-            mcud_clamp_row(out, m->channels, m->layer->activation_min, m->layer->activation_max);
-        }
+    const mcud_conv_layer_t *const s = &p->layer;
+    return (multiplier){.layer = s,
+                        .channels = s->groups == 1 ? s->out_c : s->out_c / s->groups,
+                        .widest = p->tile,
+                        .three = tile_of(p, patch, 3, MAC2_OF_THREE),
+                        .two = tile_of(p, patch, 2, MAC2_OF_TWO)};
+}
+
+/* Whether the next tile is of three: four pixels that are left make two of two. */
+static inline int32_t takes_three(const multiplier *m, int32_t pixels)
+{
+    return m->widest == 3 && (pixels > 4 || pixels == 3);
+}
+
+static inline void clamp_tile(const multiplier *m, int8_t *out, int32_t filled)
+{
+    const mcud_conv_layer_t *const s = m->layer;
+    for (; s->clamp && filled > 0; filled--, out += s->out_c) {
+        mcud_clamp_row(out, m->channels, s->activation_min, s->activation_max);
     }
+}
+
+/* A group's outputs of the three pixels that were gathered. Returns the weights of the next. */
+static inline const int32_t *finish_three(multiplier *m, int8_t *out, const int32_t *packed)
+{
+    m->three.out = out;
+    m->three.out_end = out + m->channels + (m->channels & 1);
+    packed = multiply_three(&m->three, packed);
+    clamp_tile(m, out, 3);
+    return packed;
+}
+
+/* The same for a tile of two; `filled` of its pixels are real. */
+static const int32_t *finish_two(multiplier *m, int8_t *out, int32_t filled, const int32_t *packed)
+{
+    m->two.out = out;
+    m->two.out_end = out + m->channels + (m->channels & 1);
+    m->two.pixel1 = filled > 1 ? m->layer->out_c : 0;
+    packed = multiply_two(&m->two, packed);
+    clamp_tile(m, out, filled);
     return packed;
 }
 
@@ -151,14 +192,40 @@ static void convolve_run(multiplier *m, const int8_t *in, int8_t *out, int32_t p
 {
     const int32_t in_c = m->layer->in_c;
     const int32_t out_c = m->layer->out_c;
-    for (; pixels >= 3; pixels -= 3, in += 3 * in_c, out += 3 * out_c) {
+    for (; takes_three(m, pixels); pixels -= 3, in += 3 * in_c, out += 3 * out_c) {
         expand_three(in, in + in_c, in + 2 * in_c, in_c, patch);
-        finish_tile(m, out, 3, packed);
+        finish_three(m, out, packed);
     }
-    if (pixels > 0) {
-        const int8_t *const second = in + (pixels - 1) * in_c;
-        expand_three(in, second, second, in_c, patch);
-        finish_tile(m, out, pixels, packed);
+    for (; pixels > 0; pixels -= 2, in += 2 * in_c, out += 2 * out_c) {
+        const int32_t filled = mcud_min(2, pixels);
+        expand_one(in, in_c, patch, 2);
+        expand_one(in + (filled - 1) * in_c, in_c, patch + 1, 2);
+        finish_two(m, out, filled, packed);
+    }
+}
+
+/* An output pixel's column, and the input row that its kernel starts at. */
+typedef struct {
+    int32_t x;
+    int32_t top;
+} position;
+
+static inline void advance(const mcud_conv_layer_t *s, position *at, int32_t pixels)
+{
+    at->x += pixels;
+    if (at->x == s->out_w) {
+        at->x = 0;
+        at->top += s->stride_h;
+    }
+}
+
+/* Pixels of a tile of so many, wherever they lie. */
+static void gather_ones(const gatherer *g, position *at, int32_t filled, int32_t group,
+                        uint32_t *patch, int32_t pixels)
+{
+    for (int32_t slot = 0; slot < filled; slot++) {
+        gather_one(g, at->top, at->x, group, patch + slot, pixels);
+        advance(g->layer, at, 1);
     }
 }
 
@@ -171,27 +238,22 @@ static const int32_t *convolve_pixels(const gatherer *g, multiplier *m, int32_t 
                                       uint32_t *patch)
 {
     const mcud_conv_layer_t *const s = g->layer;
-    int32_t top = y * s->stride_h - s->pad_top;
+    position at = {0, y * s->stride_h - s->pad_top};
     const int32_t *after = packed;
-    for (int32_t x = 0; pixels > 0; pixels -= 3, out += 3 * s->out_c) {
-        const int32_t filled = mcud_min(3, pixels);
-        if (x >= g->first_inside && x + 3 <= g->end_inside && filled == 3) {
-            gather_three(g, top, x, patch);
-            x += 3;
-            if (x == s->out_w) {
-                x = 0;
-                top += s->stride_h;
-            }
+    out += group * m->channels;
+    for (; takes_three(m, pixels); pixels -= 3, out += 3 * s->out_c) {
+        if (at.x >= g->first_inside && at.x + 3 <= g->end_inside) {
+            gather_three(g, at.top, at.x, patch);
+            advance(s, &at, 3);
         } else {
-            for (int32_t slot = 0; slot < filled; slot++) {
-                gather_one(g, top, x, group, patch + slot);
-                if (++x == s->out_w) {
-                    x = 0;
-                    top += s->stride_h;
-                }
-            }
+            gather_ones(g, &at, 3, group, patch, 3);
         }
-        after = finish_tile(m, out + group * m->channels, filled, packed);
+        after = finish_three(m, out, packed);
+    }
+    for (; pixels > 0; pixels -= 2, out += 2 * s->out_c) {
+        const int32_t filled = mcud_min(2, pixels);
+        gather_ones(g, &at, filled, group, patch, 2);
+        after = finish_two(m, out, filled, packed);
     }
     return after;
 }
@@ -202,15 +264,16 @@ void mcud_conv_s8(const mcud_conv_s8_t *p, mcud_map in, mcud_map out, int32_t ro
     const mcud_conv_layer_t *const s = &p->layer;
     uint32_t *const patch = (uint32_t *)(void *)scratch;
     multiplier m = multiplier_of(p, patch);
-    const int32_t plain = out.ring >= s->out_h && out.row_bytes == s->out_w * s->out_c
+    const int32_t rows = row_end - row_begin;
+    const int32_t plain = (rows == 1 || (out.ring >= s->out_h && out.row_bytes == s->out_w * s->out_c))
                           && s->groups == 1;
-    const int32_t pixels = (row_end - row_begin) * s->out_w;
-    if (plain && is_run_of_pixels(s, &in)) {
+    const int32_t pixels = rows * s->out_w;
+    if (plain && is_run_of_pixels(s, &in, rows)) {
         convolve_run(&m, mcud_row(&in, row_begin), mcud_row(&out, row_begin), pixels, p->packed,
                      patch);
         return;
     }
-    const gatherer g = gatherer_of(s, in, scratch + 12 * p->steps);
+    const gatherer g = gatherer_of(s, in, scratch + 4 * p->tile * p->steps);
     if (plain) {
         convolve_pixels(&g, &m, row_begin, mcud_row(&out, row_begin), pixels, 0, p->packed, patch);
         return;

@@ -17,13 +17,15 @@
 typedef struct {
     const int32_t *packed;
     int32_t steps;
+    int32_t tile; /* three pixels, or two for less scratch */
     mcud_conv_layer_t layer;
 } mcud_conv_s8_t;
 
 /*
  * CONV_2D on int8, NHWC, any kernel, stride, padding, dilation and groups, for output rows
- * [row_begin, row_end). `scratch`: 12 bytes a step, aligned to 4, and, unless every patch lies
- * inside the map without dilation and groups, another k_w * in_c / groups bytes.
+ * [row_begin, row_end). `scratch`: 4 bytes a step and pixel of a tile, aligned to 4, and, where
+ * kernel rows are not contiguous or patches leave the map by other than fours of bytes, another
+ * k_w * in_c / groups bytes.
  */
 void mcud_conv_s8(const mcud_conv_s8_t *p, mcud_map in, mcud_map out, int32_t row_begin,
                   int32_t row_end, int8_t *scratch);

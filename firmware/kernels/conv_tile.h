@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The inner product of conv_s8.c, explained there: three pixels by two channels, in assembly for
- * cores with DSP instructions and in C for others.
+ * The inner products of conv_s8.c, explained there: three or two pixels by two channels, in
+ * assembly for cores with DSP instructions and in C for others.
  */
 #ifndef MCUD_CONV_TILE_H
 #define MCUD_CONV_TILE_H
@@ -16,8 +16,8 @@
 /* What the product needs besides patch and weights; the assembly knows the order. */
 typedef struct {
     int8_t *out;           /* pixel 0, first channel of the group */
-    int32_t pixel1;        /* bytes from pixel 0 to pixel 1 */
-    int32_t pixel2;        /* and to pixel 2; absent pixels repeat an earlier one's */
+    int32_t pixel1;        /* bytes from pixel 0 to pixel 1; 0: there is none, pixel 0 goes over it */
+    int32_t pixel2;        /* and to pixel 2, in tiles of three */
     int8_t *out_end;       /* where `out` stands after the last pair */
     const uint32_t *patch;
     int32_t skip;            /* bytes of the unrolled loop that the first round leaves out */
@@ -25,13 +25,15 @@ typedef struct {
     const uint32_t *patch_end;
 } mcud_tile;
 
-#define MAC2_BYTES 64
+/* Bytes of code for two pairs of taps. */
+#define MAC2_OF_THREE 64
+#define MAC2_OF_TWO 46
 #define UNROLLED 4
 
 #if MCUD_DSP
 
 /* Two pairs of taps: 3 pixels, 2 channels, 24 MACs. */
-#define MAC2                                                                                       \
+#define THREE                                                                                      \
     "ldmia r0!, {r3, r4, r5}\n"                                                                    \
     "ldrd r6, r7, [r1], #8\n"                                                                      \
     "smlad r8, r6, r3, r8\n"                                                                       \
@@ -50,25 +52,73 @@ typedef struct {
     "smlad r12, r7, r4, r12\n"                                                                     \
     "smlad lr, r7, r5, lr\n"
 
+/* Two pairs of taps: 2 pixels, 2 channels, 16 MACs. */
+#define TWO                                                                                        \
+    "ldmia r0!, {r2, r3, r4, r5}\n"                                                                \
+    "ldrd r6, r7, [r1], #8\n"                                                                      \
+    "smlad r8, r6, r2, r8\n"                                                                       \
+    "smlad r9, r6, r3, r9\n"                                                                       \
+    "sxtb16 r6, r6\n"                                                                              \
+    "smlad r11, r6, r2, r11\n"                                                                     \
+    "smlad r12, r6, r3, r12\n"                                                                     \
+    "smlad r8, r7, r4, r8\n"                                                                       \
+    "smlad r9, r7, r5, r9\n"                                                                       \
+    "sxtb16 r7, r7\n"                                                                              \
+    "smlad r11, r7, r4, r11\n"                                                                     \
+    "smlad r12, r7, r5, r12\n"
+
+/* An instruction for each of some registers r. */
+#define EACH(registers, instruction)                                                               \
+    ".irp r, " registers "\n" instruction "\n.endr\n"
+
+/* Sums of channel A and of channel B at all pixels. r4, r6: multipliers; r5, r7: addends. */
+#define REQUANTIZE(sums_a, sums_b)                                                                 \
+    EACH(sums_a, "smmla \\r, \\r, r4, r5")                                                         \
+    EACH(sums_b, "smmla \\r, \\r, r6, r7")                                                         \
+    EACH(sums_a, "ssat \\r, #8, \\r, asr #13") /* SHIFT_A */                                       \
+    EACH(sums_b, "ssat \\r, #8, \\r, asr #5")  /* SHIFT_B */
+
+/* The exact sequence. r4, r6: 2m - 2^32; low bytes of r5, r7: e; r3: the zero point's term. */
+#define REQUANTIZE_EXACTLY(sums_a, sums_b)                                                         \
+    EACH(sums_a, "asr \\r, \\r, #8")                                                               \
+    EACH(sums_a, "smmlar \\r, \\r, r4, \\r")                                                       \
+    EACH(sums_b, "smmlar \\r, \\r, r6, \\r")                                                       \
+    "lsl r0, r3, r5\n"                                                                             \
+    "asrs r0, r0, #1\n"                                                                            \
+    "lsl r3, r3, r7\n"                                                                             \
+    "asrs r3, r3, #1\n"                                                                            \
+    EACH(sums_a ", " sums_b, "add \\r, \\r, \\r, asr #31")                                         \
+    EACH(sums_a, "add \\r, \\r, r0")                                                               \
+    EACH(sums_b, "add \\r, \\r, r3")                                                               \
+    EACH(sums_a, "asr \\r, \\r, r5")                                                               \
+    EACH(sums_b, "asr \\r, \\r, r7")                                                               \
+    EACH(sums_a ", " sums_b, "ssat \\r, #8, \\r")
+
+/* From mcud_tile at r0: the first address into the unrolled rounds, the rest on the stack. */
+#define TILE_ON_STACK                                                                              \
+    "push {r4-r11, lr}\n"                                                                          \
+    "ldmia r0, {r3-r10}\n"                                                                         \
+    "adr r12, 1f\n"                                                                                \
+    "add r8, r8, r12\n"                                                                            \
+    "add r8, r8, #1\n" /* Thumb */                                                                 \
+    "push {r3-r9}\n"
+
+#define STOP_UNLESS(condition, complaint)                                                          \
+    ".if !(" condition ")\n.error \"" complaint "\"\n.endif\n"
+
 /* All pairs of channels of a group for the three pixels of a tile. Returns the weights after. */
 __attribute__((naked, noinline)) static const int32_t *
-multiply_tile(__attribute__((unused)) const mcud_tile *tile,
-              __attribute__((unused)) const int32_t *packed)
+multiply_three(__attribute__((unused)) const mcud_tile *tile,
+               __attribute__((unused)) const int32_t *packed)
 {
     __asm__ volatile(
-        ".syntax unified\n"
-        "push {r4-r11, lr}\n"
-        "ldmia r0, {r3-r10}\n"
+        ".syntax unified\n" TILE_ON_STACK
         "mov r2, r10\n"
-        "adr r12, 1f\n"
-        "add r8, r8, r12\n"
-        "add r8, r8, #1\n" /* Thumb */
-        "push {r3-r9}\n"
         ".balign 4\n"
         "6:\n"
         "ldrd r11, r8, [r1], #8\n"
         "ldr r0, [sp, #16]\n"
-        /* The first MAC2 takes the starts as addends instead of six moves. */
+        /* The first round takes the starts as addends instead of six moves. */
         "ldmia r0!, {r3, r4, r5}\n"
         "ldrd r6, r7, [r1], #8\n"
         "smlad r9, r6, r4, r8\n"
@@ -88,11 +138,8 @@ multiply_tile(__attribute__((unused)) const mcud_tile *tile,
         "smlad lr, r7, r5, lr\n"
         "ldr pc, [sp, #20]\n"
         ".balign 4\n"
-        "1:\n" MAC2 MAC2 MAC2 MAC2
-        "2:\n"
-        ".if (2b - 1b) != 4 * 64\n" /* UNROLLED * MAC2_BYTES */
-        ".error \"MAC2_BYTES is wrong\"\n"
-        ".endif\n"
+        "1:\n" THREE THREE THREE THREE
+        "2:\n" STOP_UNLESS("2b - 1b == 4 * 64", "MAC2_OF_THREE is wrong")
         "cmp r0, r2\n"
         "bne 1b\n"
         "ldmia r1!, {r4-r7}\n"
@@ -101,24 +148,13 @@ multiply_tile(__attribute__((unused)) const mcud_tile *tile,
         "sub r10, r10, lr\n"
         "tst r5, #0x300\n"
         "bne 7f\n"
-        "smmla r8, r8, r4, r5\n"
-        "smmla r9, r9, r4, r5\n"
-        "smmla r10, r10, r4, r5\n"
-        "smmla r11, r11, r6, r7\n"
-        "smmla r12, r12, r6, r7\n"
-        "smmla lr, lr, r6, r7\n"
-        "ssat r8, #8, r8, asr #13\n"
-        "ssat r9, #8, r9, asr #13\n"
-        "ssat r10, #8, r10, asr #13\n"
-        "ssat r11, #8, r11, asr #5\n"
-        "ssat r12, #8, r12, asr #5\n"
-        "ssat lr, #8, lr, asr #5\n"
+        REQUANTIZE("r8, r9, r10", "r11, r12, lr")
         "4:\n"
         "ldmia sp, {r3-r6}\n"
         "bfi r8, r11, #8, #8\n"
         "bfi r9, r12, #8, #8\n"
         "bfi r10, lr, #8, #8\n"
-        "strh r10, [r3, r5]\n" /* backwards: absent pixels are overwritten */
+        "strh r10, [r3, r5]\n"
         "strh r9, [r3, r4]\n"
         "strh r8, [r3], #2\n"
         "str r3, [sp]\n"
@@ -128,50 +164,71 @@ multiply_tile(__attribute__((unused)) const mcud_tile *tile,
         "add sp, #28\n"
         "mov r0, r1\n"
         "pop {r4-r11, pc}\n"
-        /* The exact sequence. r4, r6: 2m - 2^32; low bytes of r5, r7: e. */
         "7:\n"
-        "ldr r3, [sp, #24]\n"
-        "asr r8, r8, #8\n"
-        "asr r9, r9, #8\n"
-        "asr r10, r10, #8\n"
-        "smmlar r8, r8, r4, r8\n"
-        "smmlar r9, r9, r4, r9\n"
-        "smmlar r10, r10, r4, r10\n"
-        "smmlar r11, r11, r6, r11\n"
-        "smmlar r12, r12, r6, r12\n"
-        "smmlar lr, lr, r6, lr\n"
-        "lsl r0, r3, r5\n"
-        "asrs r0, r0, #1\n"
-        "lsl r3, r3, r7\n"
-        "asrs r3, r3, #1\n"
-        "add r8, r8, r8, asr #31\n"
-        "add r9, r9, r9, asr #31\n"
-        "add r10, r10, r10, asr #31\n"
-        "add r11, r11, r11, asr #31\n"
-        "add r12, r12, r12, asr #31\n"
-        "add lr, lr, lr, asr #31\n"
-        "add r8, r8, r0\n"
-        "add r9, r9, r0\n"
-        "add r10, r10, r0\n"
-        "add r11, r11, r3\n"
-        "add r12, r12, r3\n"
-        "add lr, lr, r3\n"
-        "asr r8, r8, r5\n"
-        "asr r9, r9, r5\n"
-        "asr r10, r10, r5\n"
-        "asr r11, r11, r7\n"
-        "asr r12, r12, r7\n"
-        "asr lr, lr, r7\n"
-        "ssat r8, #8, r8\n"
-        "ssat r9, #8, r9\n"
-        "ssat r10, #8, r10\n"
-        "ssat r11, #8, r11\n"
-        "ssat r12, #8, r12\n"
-        "ssat lr, #8, lr\n"
+        "ldr r3, [sp, #24]\n" REQUANTIZE_EXACTLY("r8, r9, r10", "r11, r12, lr")
         "tst r5, #0x200\n"
         "beq 4b\n"
         "ldmia sp, {r3-r5}\n"
         "strb r10, [r3, r5]\n"
+        "strb r9, [r3, r4]\n"
+        "strb r8, [r3]\n"
+        "b 8b\n");
+}
+
+/* The same for a tile of two. */
+__attribute__((naked, noinline)) static const int32_t *
+multiply_two(__attribute__((unused)) const mcud_tile *tile,
+             __attribute__((unused)) const int32_t *packed)
+{
+    __asm__ volatile(
+        ".syntax unified\n" TILE_ON_STACK
+        "mov lr, r10\n"
+        ".balign 4\n"
+        "6:\n"
+        "ldrd r11, r8, [r1], #8\n"
+        "ldr r0, [sp, #16]\n"
+        "ldmia r0!, {r2, r3, r4, r5}\n"
+        "ldrd r6, r7, [r1], #8\n"
+        "smlad r9, r6, r3, r8\n"
+        "smlad r8, r6, r2, r8\n"
+        "sxtb16 r6, r6\n"
+        "smlad r12, r6, r3, r11\n"
+        "smlad r11, r6, r2, r11\n"
+        "smlad r8, r7, r4, r8\n"
+        "smlad r9, r7, r5, r9\n"
+        "sxtb16 r7, r7\n"
+        "smlad r11, r7, r4, r11\n"
+        "smlad r12, r7, r5, r12\n"
+        "ldr pc, [sp, #20]\n"
+        ".balign 4\n"
+        "1:\n" TWO TWO TWO TWO
+        "2:\n" STOP_UNLESS("2b - 1b == 4 * 46", "MAC2_OF_TWO is wrong")
+        "cmp r0, lr\n"
+        "bne 1b\n"
+        "ldmia r1!, {r4-r7}\n"
+        "sub r8, r8, r11\n"
+        "sub r9, r9, r12\n"
+        "tst r5, #0x300\n"
+        "bne 7f\n"
+        REQUANTIZE("r8, r9", "r11, r12")
+        "4:\n"
+        "ldmia sp, {r3-r6}\n"
+        "bfi r8, r11, #8, #8\n"
+        "bfi r9, r12, #8, #8\n"
+        "strh r9, [r3, r4]\n" /* before pixel 0, which goes over it where it is absent */
+        "strh r8, [r3], #2\n"
+        "str r3, [sp]\n"
+        "cmp r3, r6\n"
+        "bne 6b\n"
+        "8:\n"
+        "add sp, #28\n"
+        "mov r0, r1\n"
+        "pop {r4-r11, pc}\n"
+        "7:\n"
+        "ldr r3, [sp, #24]\n" REQUANTIZE_EXACTLY("r8, r9", "r11, r12")
+        "tst r5, #0x200\n"
+        "beq 4b\n"
+        "ldmia sp, {r3-r4}\n"
         "strb r9, [r3, r4]\n"
         "strb r8, [r3]\n"
         "b 8b\n");
@@ -204,6 +261,50 @@ expand_fours(__attribute__((unused)) const int8_t *a, __attribute__((unused)) co
                      "pop {r4-r8, pc}\n");
 }
 
+/*
+ * A run of n bytes of one pixel of a tile whose pixels are so many. Returns where the next run goes,
+ * as all that expand do.
+ */
+__attribute__((naked, noinline)) static uint32_t *
+expand_one(__attribute__((unused)) const int8_t *run, __attribute__((unused)) int32_t n,
+           __attribute__((unused)) uint32_t *to, __attribute__((unused)) int32_t pixels)
+{
+    __asm__ volatile(".syntax unified\n"
+                     "push {r4, lr}\n"
+                     "lsl r3, r3, #2\n"
+                     "subs r1, r1, #4\n"
+                     "blt 2f\n"
+                     "1:\n"
+                     "ldr r12, [r0], #4\n"
+                     "subs r1, r1, #4\n"
+                     "sxtb16 r4, r12\n"
+                     "str r4, [r2]\n"
+                     "sxtb16 r4, r12, ror #8\n"
+                     "str r4, [r2, r3]\n"
+                     "add r2, r2, r3, lsl #1\n"
+                     "bge 1b\n"
+                     "2:\n"
+                     "adds r1, r1, #4\n"
+                     "beq 4f\n"
+                     "ldrsb r12, [r0]\n"
+                     "uxth r12, r12\n"
+                     "cmp r1, #2\n"
+                     "blt 3f\n"
+                     "ldrsb r4, [r0, #1]\n"
+                     "orr r12, r12, r4, lsl #16\n"
+                     "beq 3f\n"
+                     "str r12, [r2]\n"
+                     "add r2, r2, r3\n"
+                     "ldrsb r12, [r0, #2]\n"
+                     "uxth r12, r12\n"
+                     "3:\n"
+                     "str r12, [r2]\n"
+                     "add r2, r2, r3\n"
+                     "4:\n"
+                     "mov r0, r2\n"
+                     "pop {r4, pc}\n");
+}
+
 #else
 
 static int32_t requantize_fast(int32_t sum, int32_t multiplier, int32_t addend, int32_t shift)
@@ -217,19 +318,19 @@ static int32_t requantize_exact(int32_t sum, int32_t doubled, int32_t flags, int
     return mcud_requantize(sum, doubled, term * (1 << e) / 2 - (e == 0 && term < 0), e);
 }
 
-static const int32_t *multiply_tile(const mcud_tile *tile, const int32_t *packed)
+static const int32_t *multiply(const mcud_tile *tile, const int32_t *packed, int32_t pixels)
 {
     const int32_t at[3] = {0, tile->pixel1, tile->pixel2};
     for (int8_t *out = tile->out; out < tile->out_end; out += 2) {
         const uint32_t init_b = (uint32_t)packed[0];
         const uint32_t init_h = (uint32_t)packed[1];
         const int32_t *const weights = packed + 2;
-        packed = weights + (tile->patch_end - tile->patch) / 3;
-        for (int32_t pixel = 2; pixel >= 0; pixel--) {
+        packed = weights + (tile->patch_end - tile->patch) / pixels;
+        for (int32_t pixel = pixels - 1; pixel >= 0; pixel--) {
             const uint32_t *x = tile->patch + pixel;
             uint32_t sum_b = init_b;
             uint32_t sum_h = init_h;
-            for (const int32_t *w = weights; w < packed; w++, x += 3) {
+            for (const int32_t *w = weights; w < packed; w++, x += pixels) {
                 sum_h = (uint32_t)mcud_dot2((uint32_t)*w, *x, (int32_t)sum_h);
                 sum_b = (uint32_t)mcud_dot2(mcud_bytes02((uint32_t)*w), *x, (int32_t)sum_b);
             }
@@ -256,6 +357,16 @@ static const int32_t *multiply_tile(const mcud_tile *tile, const int32_t *packed
     return packed;
 }
 
+static const int32_t *multiply_three(const mcud_tile *tile, const int32_t *packed)
+{
+    return multiply(tile, packed, 3);
+}
+
+static const int32_t *multiply_two(const mcud_tile *tile, const int32_t *packed)
+{
+    return multiply(tile, packed, 2);
+}
+
 static uint32_t *expand_fours(const int8_t *a, const int8_t *b, const int8_t *c, uint32_t *to,
                               const int8_t *end)
 {
@@ -265,6 +376,19 @@ static uint32_t *expand_fours(const int8_t *a, const int8_t *b, const int8_t *c,
             to[pixel] = mcud_bytes02(words[pixel]);
             to[3 + pixel] = mcud_bytes13(words[pixel]);
         }
+    }
+    return to;
+}
+
+static uint32_t *expand_one(const int8_t *run, int32_t n, uint32_t *to, int32_t pixels)
+{
+    for (; n >= 4; n -= 4, run += 4, to += 2 * pixels) {
+        const uint32_t word = mcud_load4(run);
+        to[0] = mcud_bytes02(word);
+        to[pixels] = mcud_bytes13(word);
+    }
+    for (; n > 0; n -= 2, run += 2, to += pixels) {
+        *to = mcud_pair(run[0], n > 1 ? run[1] : 0);
     }
     return to;
 }

@@ -172,38 +172,63 @@ void mcud_average_pool_s8(const mcud_pool_s8_t *p, mcud_map in, mcud_map out, in
     }
 }
 
+/* A sum of each channel that is kept from row to row: int16 where no map can make it larger. */
+typedef struct {
+    int8_t *at;
+    int32_t narrow;
+} kept_sums;
+
+static inline kept_sums kept_sums_at(int8_t *state, int32_t pixels)
+{
+    return (kept_sums){state, pixels <= MOST_TAPS};
+}
+
+static inline int32_t kept_sum(kept_sums sums, int32_t c)
+{
+    return sums.narrow ? ((int16_t *)(void *)sums.at)[c] : ((int32_t *)(void *)sums.at)[c];
+}
+
+static inline void add_to_sum(kept_sums sums, int32_t c, int32_t more)
+{
+    if (sums.narrow) {
+        ((int16_t *)(void *)sums.at)[c] += (int16_t)more;
+    } else {
+        ((int32_t *)(void *)sums.at)[c] += more;
+    }
+}
+
 /* Adds a row of `pixels` to the sums of all channels; the first row starts them. */
-static void add_row(const int8_t *row, int32_t pixels, int32_t channels, int32_t y, int32_t *sums)
+static void add_row(const int8_t *row, int32_t pixels, int32_t channels, int32_t y, kept_sums sums)
 {
     const mcud_map map = {(int8_t *)row, pixels * channels, 1};
     const window all = {0, 1, 0, pixels};
     if (y == 0) {
-        memset(sums, 0, (size_t)channels * sizeof *sums);
+        memset(sums.at, 0, (size_t)channels * (sums.narrow ? sizeof(int16_t) : sizeof(int32_t)));
     }
     int32_t c = 0;
     for (; c + 4 <= channels; c += 4) {
         int32_t more[4];
         sum_many(&map, channels, all, c, more);
         for (int32_t i = 0; i < 4; i++) {
-            sums[c + i] += more[i];
+            add_to_sum(sums, c + i, more[i]);
         }
     }
     for (; c < channels; c++) {
-        sums[c] += sum_one(&map, channels, all, c);
+        add_to_sum(sums, c, sum_one(&map, channels, all, c));
     }
 }
 
 void mcud_average_pool_row_s8(const mcud_pool_s8_t *p, const int8_t *row, int32_t y, int8_t *state,
                               int8_t *out)
 {
-    int32_t *const sums = (int32_t *)(void *)state;
+    const int32_t count = p->in_h * p->in_w;
+    const kept_sums sums = kept_sums_at(state, count);
     add_row(row, p->in_w, p->channels, y, sums);
     if (y + 1 < p->in_h) {
         return;
     }
-    const int32_t count = p->in_h * p->in_w;
     for (int32_t c = 0; c < p->channels; c++) {
-        out[c] = (int8_t)average(sums[c], count, count / 2);
+        out[c] = (int8_t)average(kept_sum(sums, c), count, count / 2);
     }
     if (has_activation(p)) {
         mcud_clamp_row(out, p->channels, p->activation_min, p->activation_max);
@@ -245,6 +270,31 @@ void mcud_max_pool_s8(const mcud_pool_s8_t *p, mcud_map in, mcud_map out, int32_
     }
 }
 
+void mcud_max_pool_row_s8(const mcud_pool_s8_t *p, const int8_t *row, int32_t y, int8_t *most,
+                          int8_t *out)
+{
+    const int32_t channels = p->channels;
+    if (y == 0) {
+        memset(most, -128, (size_t)channels);
+    }
+    for (int32_t x = 0; x < p->in_w; x++, row += channels) {
+        int32_t c = 0;
+        for (; c + 4 <= channels; c += 4) {
+            mcud_store4(most + c, greater_bytes(mcud_load4(most + c), mcud_load4(row + c)));
+        }
+        for (; c < channels; c++) {
+            most[c] = (int8_t)mcud_max(most[c], row[c]);
+        }
+    }
+    if (y + 1 < p->in_h) {
+        return;
+    }
+    memcpy(out, most, (size_t)channels);
+    if (has_activation(p)) {
+        mcud_clamp_row(out, channels, p->activation_min, p->activation_max);
+    }
+}
+
 /* TFLite's MultiplyByQuantizedMultiplier for any multiplier and shift, the zero point added. */
 static int8_t requantize_any(int32_t x, const mcud_mean_s8_t *p)
 {
@@ -260,10 +310,11 @@ static int8_t requantize_any(int32_t x, const mcud_mean_s8_t *p)
 void mcud_mean_row_s8(const mcud_mean_s8_t *p, const int8_t *row, int32_t y, int8_t *state,
                       int8_t *out)
 {
-    int32_t *const sums = (int32_t *)(void *)state;
+    const int32_t count = p->in_h * p->in_w;
+    const kept_sums sums = kept_sums_at(state, count);
     add_row(row, p->in_w, p->channels, y, sums);
     for (int32_t c = 0; y + 1 == p->in_h && c < p->channels; c++) {
-        out[c] = requantize_any(sums[c] - p->in_h * p->in_w * p->in_zero_point, p);
+        out[c] = requantize_any(kept_sum(sums, c) - count * p->in_zero_point, p);
     }
 }
 

@@ -18,8 +18,9 @@ void mcud_average_pool_s8(const mcud_pool_s8_t *p, mcud_map in, mcud_map out, in
                           int32_t row_end);
 
 /*
- * AVERAGE_POOL_2D over the whole map, called for each row y of the input in turn. `sums` has one
- * word a channel and is kept from call to call; `out` is written by the last one.
+ * AVERAGE_POOL_2D over the whole map, called for each row y of the input in turn. `sums` has a
+ * word a channel, half a one for maps of at most 255 pixels, and is kept from call to call; `out`
+ * is written by the last one.
  */
 void mcud_average_pool_row_s8(const mcud_pool_s8_t *p, const int8_t *row, int32_t y, int8_t *sums,
                               int8_t *out);
@@ -27,6 +28,10 @@ void mcud_average_pool_row_s8(const mcud_pool_s8_t *p, const int8_t *row, int32_
 /* MAX_POOL_2D on int8, NHWC, output rows [row_begin, row_end). */
 void mcud_max_pool_s8(const mcud_pool_s8_t *p, mcud_map in, mcud_map out, int32_t row_begin,
                       int32_t row_end);
+
+/* MAX_POOL_2D over the whole map in the same manner; `most` has a byte a channel. */
+void mcud_max_pool_row_s8(const mcud_pool_s8_t *p, const int8_t *row, int32_t y, int8_t *most,
+                          int8_t *out);
 
 typedef struct {
     int16_t in_h, in_w, channels;

@@ -15,7 +15,7 @@ from mcudeploy.operators.arithmetic import activation_range
 from mcudeploy.operators.base import Implementation, OperatorFamily, Target, register
 from mcudeploy.operators.cmsis_conv import cmsis_convolution, cmsis_depthwise
 from mcudeploy.operators.conv_any import any_convolution
-from mcudeploy.operators.kernels.conv import conv_implementation
+from mcudeploy.operators.kernels.conv import conv_implementations
 from mcudeploy.operators.kernels.depthwise import depthwise_implementations
 from mcudeploy.operators.shapes import ConvQuantization, ConvShape, Int32Array, quantize_multipliers
 from mcudeploy.operators.view import (
@@ -127,15 +127,31 @@ class Convolution(OperatorFamily):
         weights = constant_at(graph, operator, 1)
         assert weights is not None
         bias = bias_of(graph, operator)
-        fast = None
+        fast: tuple[Implementation, ...] = ()
         if target.kernels == "auto":
-            fast = conv_implementation(shape, quantization, weights, bias, target)
+            fast = conv_implementations(shape, quantization, weights, bias, target)
         if shape.groups > 1:
             # CMSIS-NN takes no notice of groups.
             other = any_convolution(shape, quantization, weights, bias)
         else:
             other = cmsis_convolution(shape, quantization, weights, bias, target)
-        return (other,) if fast is None else (fast, other)
+        return (*fast, other)
+
+    def row_implementations(
+        self, graph: Graph, operator: Operator, target: Target
+    ) -> Sequence[Implementation]:
+        shape = conv_shape(graph, operator)
+        weights = constant_at(graph, operator, 1)
+        if target.kernels != "auto" or weights is None:
+            return ()
+        return conv_implementations(
+            shape,
+            conv_quantization(graph, operator, shape.out_c),
+            weights,
+            bias_of(graph, operator),
+            target,
+            single_rows=True,
+        )
 
 
 @register

@@ -10,7 +10,7 @@ from mcudeploy.board import Core
 from mcudeploy.graph.ir import Graph, Operator
 from mcudeploy.operators.arithmetic import activation_range
 from mcudeploy.operators.base import Implementation, OperatorFamily, Target, register
-from mcudeploy.operators.kernels.pool import average_pool_accumulated, pool_implementation
+from mcudeploy.operators.kernels.pool import pool_accumulated, pool_implementation
 from mcudeploy.operators.shapes import PoolShape
 from mcudeploy.operators.view import (
     activation_limits,
@@ -125,11 +125,12 @@ class Pooling(OperatorFamily):
         low, high = activation_range(
             activation_of(operator), quantization_of(output_of(graph, operator))
         )
-        global_average = (
-            operator.kind == "AVERAGE_POOL_2D"
-            and (shape.out_h, shape.out_w) == (1, 1)
-            and (shape.k_h, shape.k_w) == (shape.in_h, shape.in_w)
+        whole = (shape.out_h, shape.out_w) == (1, 1) and (
+            (shape.k_h, shape.k_w) == (shape.in_h, shape.in_w)
         )
-        if global_average:
-            return (average_pool_accumulated(shape, low, high),)
+        if whole:
+            kind: Literal["average", "max"] = (
+                "average" if operator.kind == "AVERAGE_POOL_2D" else "max"
+            )
+            return (pool_accumulated(kind, shape, low, high),)
         return super().row_implementations(graph, operator, target)

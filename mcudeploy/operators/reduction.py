@@ -16,6 +16,7 @@ from mcudeploy.operators.base import (
 )
 from mcudeploy.operators.boxes import constant_argument, integers
 from mcudeploy.operators.kernels.pool import (
+    max_accumulated,
     mean_accumulated,
     mean_implementation,
     mean_quantization,
@@ -181,8 +182,10 @@ class Reduction(OperatorFamily):
         source = tensor_at(graph, operator, 0)
         assert source is not None
         over_space = is_map(source) and _axes(graph, operator) == {1, 2}
-        if operator.kind not in ("MEAN", "SUM") or not over_space:
+        if operator.kind == "REDUCE_MIN" or not over_space:
             return ()
+        if operator.kind == "REDUCE_MAX":
+            return (max_accumulated(MeanShape(*source.shape[1:])),)
         count = source.shape[1] * source.shape[2]
         quantization = sum_quantization(graph, operator, count)
         return (mean_accumulated(MeanShape(*source.shape[1:]), quantization),)

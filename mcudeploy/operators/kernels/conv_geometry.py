@@ -46,6 +46,11 @@ def gathers_inside(shape: ConvShape) -> bool:
     return not padded and shape.groups == 1 and (shape.dilation_w == 1 or shape.k_w == 1)
 
 
+def pads_by_fours(shape: ConvShape) -> bool:
+    """What a patch needs beside the map, mcud_conv_s8 fills in by whole words of four taps."""
+    return shape.groups == 1 and shape.in_c % 4 == 0 and (shape.dilation_w == 1 or shape.k_w == 1)
+
+
 def is_run(shape: ConvShape) -> bool:
     """The kernels take the whole map as one run of pixels."""
     plain = (shape.k_h, shape.k_w, shape.stride_h, shape.stride_w, shape.groups) == (1,) * 5
@@ -70,12 +75,20 @@ def assembled_runs(shape: ConvShape, pixel: int, first: int, end: int) -> int:
     return sum(not 0 <= row < shape.in_h for row in rows)
 
 
+def tile_sizes(pixels: int, tile: int) -> tuple[int, ...]:
+    """Pixels of each tile, as the kernels take them: of three, but the last four by twos."""
+    full, left = divmod(pixels, tile)
+    if tile == 3 and left == 1 and full:
+        return (tile,) * (full - 1) + (2, 2)
+    return (tile,) * full + ((left,) if left else ())
+
+
 def _tile_ends(shape: ConvShape, tile: int) -> npt.NDArray[np.int64]:
     """One past the last pixel of each tile, whether called for the whole map or row by row."""
-    whole = np.arange(tile, shape.out_h * shape.out_w, tile)
-    row = np.append(np.arange(tile, shape.out_w, tile), shape.out_w)
+    whole = np.cumsum(tile_sizes(shape.out_h * shape.out_w, tile))
+    row = np.cumsum(tile_sizes(shape.out_w, tile))
     rows = (np.arange(shape.out_h)[:, None] * shape.out_w + row).ravel()
-    return np.array(sorted({*whole.tolist(), *rows[:-1].tolist()}), np.int64)
+    return np.array(sorted({*whole[:-1].tolist(), *rows[:-1].tolist()}), np.int64)
 
 
 @lru_cache(maxsize=1024)

@@ -6,11 +6,14 @@ What a round costs on each core is in `costs.json` (see `operators/costs.py`).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from mcudeploy.operators.kernels.conv_geometry import (
-    assembled_runs,
     inside_columns,
     is_clamped,
     is_run,
+    pads_by_fours,
+    tile_sizes,
 )
 from mcudeploy.operators.shapes import ConvQuantization, ConvShape, FullyConnectedShape, PoolShape
 from mcudeploy.operators.work import Work, window_extents
@@ -20,62 +23,112 @@ _CHUNK = 512
 
 
 def conv_work(
-    shape: ConvShape, quantization: ConvQuantization, steps: int, exact_pairs: int
+    shape: ConvShape,
+    quantization: ConvQuantization,
+    steps: int,
+    exact_pairs: int,
+    *,
+    tile: int = 3,
+    single_rows: bool = False,
 ) -> Work:
-    """mcud_conv_s8; `exact_pairs` of all pairs of channels take the exact requantization."""
+    """mcud_conv_s8; `exact_pairs` of all pairs of channels take the exact requantization.
+
+    `single_rows`: it is called for one output row at a time.
+    """
     fours, rest = divmod(shape.k_w * shape.group_in_c, 4)
-    groups = shape.groups
+    groups, rounds = shape.groups, steps // 2 - 1
     pairs = groups * -(-(shape.out_c // groups) // 2)
-    tiles, threes, ones, borders = _conv_tiles(shape)
-    rows = not is_run(shape)
-    three_runs, one_runs = groups * threes * shape.k_h, groups * ones * shape.k_h
+    calls = shape.out_h if single_rows else 1
+    found = _conv_tiles(shape, tile, single_rows)
+    three_runs, one_runs = groups * found.by_threes * shape.k_h, groups * found.runs
     scattered = groups > 1 or (shape.dilation_w > 1 and shape.k_w > 1)
+    rows = not is_run(shape)
     return {
-        "call": 1,
+        "call": calls,
         "group row": groups * shape.out_h if groups > 1 else 0,
-        "tile": groups * tiles,
-        "tile of three": groups * threes * rows,
-        "pair": tiles * pairs,
-        "pair, step": tiles * pairs * (steps // 2 - 1),
-        "pair, exact": tiles * exact_pairs,
+        "tile": groups * found.threes,
+        "tile of three": groups * found.by_threes * rows,
+        "pair": found.threes * pairs,
+        "pair, step": found.threes * pairs * rounds,
+        "pair, exact": found.threes * exact_pairs,
+        "two": groups * found.twos,
+        "two, pair": found.twos * pairs,
+        "two, pair, step": found.twos * pairs * rounds,
+        "two, pair, exact": found.twos * exact_pairs,
         "three, run": three_runs * rows,
         "three, fours": three_runs * (fours > 0),
         "three, four": three_runs * fours,
         **{f"three, rest {n}": three_runs * (rest == n) for n in (1, 2, 3)},
-        "one": groups * ones,
+        "one": groups * found.ones * rows,
         "one, run": one_runs,
-        "one, four": one_runs * fours,
+        "one, four": groups * found.fours,
         "one, rest": one_runs * -(-rest // 2),
-        "border": groups * borders,
-        "border, byte": groups * borders * shape.k_w * shape.group_in_c,
-        "border, tap": groups * borders * shape.k_w * scattered,
-        "clamped": tiles * 3 * shape.out_c * is_clamped(quantization),
+        "padding": groups * found.padding,
+        "border": groups * found.borders,
+        "border, byte": groups * found.borders * shape.k_w * shape.group_in_c,
+        "border, tap": groups * found.borders * shape.k_w * scattered,
+        "clamped": shape.out_h * shape.out_w * shape.out_c * is_clamped(quantization),
     }
 
 
-def _conv_tiles(shape: ConvShape) -> tuple[int, int, int, int]:
-    """Of one group: (tiles, those gathered by threes, pixels gathered alone, runs assembled)."""
+@dataclass
+class _ConvTiles:
+    """Of one group of mcud_conv_s8: tiles by size, and how their patches are gathered."""
+
+    threes: int = 0
+    twos: int = 0
+    by_threes: int = 0
+    """Tiles of three pixels inside the map."""
+    ones: int = 0
+    """Pixels gathered by themselves: their kernel rows inside, words of four taps in these, pairs
+    of padding, kernel rows assembled."""
+    runs: int = 0
+    fours: int = 0
+    padding: int = 0
+    borders: int = 0
+
+
+def _conv_tiles(shape: ConvShape, tile: int, single_rows: bool) -> _ConvTiles:
+    found = _ConvTiles()
     pixels = shape.out_h * shape.out_w
+    by_rows = single_rows or shape.groups > 1
+    sizes = tile_sizes(shape.out_w if by_rows else pixels, tile)
+    lines = shape.out_h if by_rows else 1
+    found.threes = lines * sizes.count(3)
+    found.twos = lines * (len(sizes) - sizes.count(3))
+    taps = shape.k_w * shape.group_in_c
     if is_run(shape):
-        tiles = -(-pixels // 3)
-        return tiles, tiles, 0, 0
+        found.by_threes = found.threes
+        found.runs = 2 * found.twos
+        found.fours = found.runs * (taps // 4)
+        return found
     first, end = inside_columns(shape)
-    tiles = threes = ones = borders = 0
-    lines = [(0, pixels)] if shape.groups == 1 else [(y, shape.out_w) for y in range(shape.out_h)]
-    for row, left in lines:
-        at = row * shape.out_w
-        last = at + left
-        while at < last:
-            tiles += 1
-            x, filled = at % shape.out_w, min(3, last - at)
-            if first <= x and x + 3 <= end and filled == 3:
-                threes += 1
-            else:
-                ones += filled
-                for pixel in range(at, at + filled):
-                    borders += assembled_runs(shape, pixel, first, end)
-            at += filled
-    return tiles, threes, ones, borders
+    inside = window_extents(shape.out_h, shape.stride_h, shape.pad_top, shape.k_h,
+                            shape.dilation_h, shape.in_h)  # fmt: skip
+    at = 0
+    alone: list[int] = []
+    for size in sizes:
+        x = at % shape.out_w
+        if size == 3 and first <= x and x + 3 <= end:
+            found.by_threes += lines
+        else:
+            alone += range(at, at + size)
+        at += size
+    for pixel in alone:
+        x = pixel % shape.out_w
+        rows = sum(inside) if by_rows else inside[pixel // shape.out_w]
+        outside = lines * shape.k_h - rows
+        left = x * shape.stride_w - shape.pad_left
+        before = min(max(-left, 0), shape.k_w)
+        behind = min(max(left + shape.k_w - shape.in_w, 0), shape.k_w)
+        beside = (before + behind) * shape.in_c if pads_by_fours(shape) else 0
+        found.ones += lines
+        found.runs += rows
+        found.fours += rows * ((taps - beside) // 4)
+        found.padding += outside * -(-taps // 2) + rows * beside // 2
+        if not (first <= x < end or pads_by_fours(shape)):
+            found.borders += rows
+    return found
 
 
 def depthwise_work(

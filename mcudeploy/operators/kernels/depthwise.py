@@ -23,7 +23,7 @@ from mcudeploy.operators.base import (
 )
 from mcudeploy.operators.cmsis_conv import depthwise_function
 from mcudeploy.operators.costs import fastest_first
-from mcudeploy.operators.kernels.conv import scalar_conv_implementation
+from mcudeploy.operators.kernels.conv import scalar_conv_implementations
 from mcudeploy.operators.kernels.conv_geometry import is_clamped
 from mcudeploy.operators.kernels.cost import depthwise_pixels_work, depthwise_work
 from mcudeploy.operators.kernels.depthwise_plain import (
@@ -119,8 +119,9 @@ def depthwise_implementations(
         return ()
     if shape.in_c == 1:
         transposed = np.ascontiguousarray(weights.transpose(3, 1, 2, 0))
-        plain = scalar_conv_implementation(shape, quantization, transposed, bias, target)
-        return () if plain is None else (plain,)
+        return scalar_conv_implementations(
+            shape, quantization, transposed, bias, target, single_rows=single_rows
+        )
     flat = weights.reshape(-1, shape.out_c).T.astype(np.int64)
     found: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None
     if target.sizes_only:

@@ -12,6 +12,9 @@ from mcudeploy.operators.kernels.cost import pool_work
 from mcudeploy.operators.shapes import MeanQuantization, MeanShape, PoolShape, quantize_multiplier
 from mcudeploy.operators.work import mean_work
 
+_INT16_TAPS = 255
+"""MOST_TAPS in pool_s8.c."""
+
 _POOL_CALL = """
 static const mcud_pool_s8_t params = {
     .in_h = {{ s.in_h }}, .in_w = {{ s.in_w }}, .channels = {{ s.channels }},
@@ -36,7 +39,8 @@ static const mcud_pool_s8_t params = {
     .activation_min = {{ low }}, .activation_max = {{ high }},
 };
 
-mcud_average_pool_row_s8(&params, {{ inputs[0] }}, {{ row_begin }}, {{ state }}, {{ outputs[0] }});
+mcud_{{ kind }}_pool_row_s8(&params, {{ inputs[0] }}, {{ row_begin }}, {{ state }},
+    {{ outputs[0] }});
 """
 
 _MEAN_ROW_CALL = """
@@ -99,20 +103,30 @@ def pool_implementation(
     )
 
 
-def average_pool_accumulated(
-    shape: PoolShape, activation_min: int, activation_max: int
+def pool_accumulated(
+    kind: Literal["average", "max"], shape: PoolShape, activation_min: int, activation_max: int
 ) -> Implementation:
-    """AVERAGE_POOL_2D over the whole map, fed row by row."""
+    """AVERAGE_POOL_2D or MAX_POOL_2D over the whole map, fed row by row."""
+    average = kind == "average"
     return Implementation(
-        kernel="mcud_average_pool_row_s8",
+        kernel=f"mcud_{kind}_pool_row_s8",
         snippet=_POOL_ROW_CALL,
-        values={"s": shape, "low": activation_min, "high": activation_max},
+        values={"s": shape, "kind": kind, "low": activation_min, "high": activation_max},
         sources=("kernels/pool_s8.c",),
         headers=("pool_s8.h",),
-        instructions=_accumulated_instructions(shape.in_h, shape.in_w, shape.channels),
-        reason="sums of the rows that have come",
-        rows=_accumulating(shape.channels),
+        instructions=_summed_instructions(shape) if average else _greatest_instructions(shape),
+        reason="sums of the rows that have come" if average else "the greatest that has come",
+        rows=_accumulating(_sum_bytes(shape) if average else shape.channels),
     )
+
+
+def max_accumulated(shape: MeanShape) -> Implementation:
+    """REDUCE_MAX over height and width, fed row by row."""
+    over = PoolShape(
+        shape.in_h, shape.in_w, shape.channels, 1, 1, k_h=shape.in_h, k_w=shape.in_w,
+        stride_h=1, stride_w=1,
+    )  # fmt: skip
+    return pool_accumulated("max", over, -128, 127)
 
 
 def mean_accumulated(shape: MeanShape, quantization: MeanQuantization) -> Implementation:
@@ -123,19 +137,29 @@ def mean_accumulated(shape: MeanShape, quantization: MeanQuantization) -> Implem
         values={"s": shape, "q": quantization},
         sources=("kernels/pool_s8.c",),
         headers=("pool_s8.h",),
-        instructions=_accumulated_instructions(shape.in_h, shape.in_w, shape.channels),
+        instructions=_summed_instructions(shape),
         reason="sums of the rows that have come",
-        rows=_accumulating(shape.channels),
+        rows=_accumulating(_sum_bytes(shape)),
     )
 
 
-def _accumulated_instructions(height: int, width: int, channels: int) -> float:
+def _summed_instructions(shape: PoolShape | MeanShape) -> float:
     """Four channels at a time, each row by itself; the mean at the end."""
-    return height * (60 + channels / 4 * (45 + 5.1 * width)) + 20 * channels
+    channels = shape.channels
+    return shape.in_h * (60 + channels / 4 * (45 + 5.1 * shape.in_w)) + 20 * channels
 
 
-def _accumulating(channels: int) -> RowForm:
-    return RowForm((RowWindow(0),), flat=True, accumulates=True, state_bytes=4 * channels)
+def _greatest_instructions(shape: PoolShape | MeanShape) -> float:
+    return shape.in_h * (60 + shape.in_w * (8 + 9 * shape.channels / 4))
+
+
+def _sum_bytes(shape: PoolShape | MeanShape) -> int:
+    """Of a sum of int8 for each channel: so many int8 as fit an int16, or any number."""
+    return shape.channels * (2 if shape.in_h * shape.in_w <= _INT16_TAPS else 4)
+
+
+def _accumulating(state_bytes: int) -> RowForm:
+    return RowForm((RowWindow(0),), flat=True, accumulates=True, state_bytes=state_bytes)
 
 
 def mean_quantization(
