@@ -71,6 +71,17 @@ def test_an_operator_that_tflm_lacks_is_computed_by_litert_and_named(kinds: tupl
 
 
 @golden_only
+def test_a_network_of_more_buffers_than_tflm_plans_is_computed_in_runs():
+    """TFLM plans 1,024 buffers: an LSTM of 28 unrolled steps in two layers has more."""
+    with Reference(chain(*["RELU", "ABS"] * 600)) as golden:
+        run = golden.infer([ALL_BYTES], tensors=[1, 1000])
+    assert golden.fallbacks == {}
+    relu = np.maximum(ALL_BYTES, -10)
+    for value in (run.tensors[1], run.tensors[1000], *run.outputs):
+        np.testing.assert_array_equal(value, relu)
+
+
+@golden_only
 def test_space_to_batch_pads_with_the_zero_point_where_tflm_would_not():
     builder = ModelBuilder()
     x = builder.input((1, 1, 2, 1), scale=0.1, zero_point=7)

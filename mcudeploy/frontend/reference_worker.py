@@ -32,6 +32,8 @@ Array = npt.NDArray[Any]
 _ARENA_FLOOR = 32 << 20
 _ARENA_CEILING = 2 << 30
 _NO_TENSOR = -1
+_MOST_OUTPUTS = 400
+"""Of a run that TFLM takes as one model: it plans at most 1,024 buffers, scratch among them."""
 
 
 def send(stream: IO[bytes], header: Mapping[str, Any], blobs: Sequence[bytes] = ()) -> None:
@@ -207,6 +209,9 @@ class Model:
         kept = {self.graph.tensors[i].buffer for i in used if i != _NO_TENSOR}
         graph, model = copy(self.graph), copy(self.model)
         inputs = self.reads(operators)
+        unused = self._schema.TensorT()
+        unused.shape = [0]
+        graph.tensors = [t if i in used else unused for i, t in enumerate(self.graph.tensors)]
         graph.operators = list(operators)
         graph.inputs = inputs
         graph.outputs = [int(i) for operator in operators for i in operator.outputs]
@@ -291,17 +296,22 @@ def load_golden(model: Model) -> Runner:
         for index, operator in enumerate(model.operators)
         if _micro_is_wrong(model, operator)
     }
+    whole = len(produced) <= _MOST_OUTPUTS
     try:
-        if not lacking:
+        if not lacking and whole:
             engine = Micro(model.data, model.inputs, model.tensor_bytes())
             _try_out(engine, model, model.inputs)
             return Runner(model, [Part(engine, model.inputs, produced)], {})
+        if not lacking:
+            runner = Runner(model, list(_parts(model, {})), {})
+            runner.infer([model.zeros(index).tobytes() for index in model.inputs], reset=True)
+            return runner
     except RuntimeError:
         pass
     for index, operator in enumerate(model.operators):
         if index not in lacking and not _micro_has(model, operator):
             lacking[index] = kinds[index]
-    if not lacking:
+    if not lacking and whole:
         # Each operator works on its own: the trial's zeros were outside some operator's domain.
         engine = Micro(model.data, model.inputs, model.tensor_bytes())
         return Runner(model, [Part(engine, model.inputs, produced)], {})
@@ -309,15 +319,18 @@ def load_golden(model: Model) -> Runner:
 
 
 def _parts(model: Model, lacking: Mapping[int, str]) -> Iterator[Part]:
+    """Runs of operators for TFLM, and between them the single ones that it lacks."""
     run: list[Any] = []
     for index, operator in enumerate(model.operators):
-        if index not in lacking:
-            run.append(operator)
-            continue
-        if run:
+        alone = index in lacking
+        outputs = sum(len(o.outputs) for o in (*run, operator))
+        if run and (alone or outputs > _MOST_OUTPUTS):
             yield _part(model, run, micro=True)
-        yield _part(model, [operator], micro=False)
-        run = []
+            run = []
+        if alone:
+            yield _part(model, [operator], micro=False)
+        else:
+            run.append(operator)
     if run:
         yield _part(model, run, micro=True)
 
