@@ -15,6 +15,7 @@ For a trial height, narrowing the `ranges` of all offsets may show that it is im
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import accumulate
 
 from mcudeploy.memory.geometry import Geometry, Interval, align_up
 from mcudeploy.memory.ranges import Ranges
@@ -24,18 +25,25 @@ def live_bytes_bound(geometry: Geometry) -> int:
     """A proven lower bound of the height of any packing of the problem, bytes."""
     if geometry.problem.holes:
         return _single_bound(geometry)
-    buffers = geometry.problem.buffers
     sharing = _sharing(geometry)
-    starts = sorted({b.start for b in buffers if b.start < b.end})
-    order = sorted(range(len(buffers)), key=lambda i: (buffers[i].start, i))
-    best, position = _single_bound(geometry), 0
-    live: list[int] = []
-    for step in starts:
-        live = [i for i in live if buffers[i].end > step]
-        while position < len(order) and buffers[order[position]].start <= step:
-            if buffers[order[position]].end > step:
-                live.append(order[position])
-            position += 1
+    alive = [i for i, b in enumerate(geometry.problem.buffers) if b.start < b.end]
+    buffers = [geometry.problem.buffers[i] for i in alive]
+    grown: dict[int, int] = defaultdict(int)
+    for buffer in buffers:
+        size = align_up(buffer.size, buffer.alignment)
+        grown[buffer.start] += size
+        grown[buffer.end] -= size
+    starts = {buffer.start for buffer in buffers}
+    times = sorted(grown)
+    totals = accumulate(grown[time] for time in times)
+    # No step can need more than all that lives in it, so most need not be looked at.
+    busiest = sorted(((t, s) for s, t in zip(times, totals, strict=True) if s in starts),
+                     key=lambda pair: (-pair[0], pair[1]))  # fmt: skip
+    best = _single_bound(geometry)
+    for most, step in busiest:
+        if most <= best:
+            break
+        live = [i for i, b in zip(alive, buffers, strict=True) if b.start <= step < b.end]
         best = max(best, _step_bound(geometry, live, sharing))
     return best
 

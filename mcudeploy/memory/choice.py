@@ -3,9 +3,9 @@
 
 Kernels of one operator differ in speed, in scratch and in how far their output may lie over their
 input. First the peak of the leanest choice is found, kernel by kernel the fewest bytes at its own
-step. Then every operator is given the fastest kernel that its step can bear within that peak; if
-the packing bears them all together, that is the choice. Otherwise they are granted in halves, and
-halves of halves, the ones that save the most instructions first.
+step (`choose_lean`). Then every operator is given the fastest kernel that its step can bear within
+that peak; if the packing bears them all together, that is the choice. Otherwise they are granted in
+halves, and halves of halves, the ones that save the most instructions first.
 """
 
 from __future__ import annotations
@@ -99,10 +99,12 @@ def _gains(graph: Graph, step: int, implementation: Implementation, overlap: boo
     operator, tensors = graph.operators[step], graph.tensors
     gains = []
     for view in views_of(implementation):
+        if view.written and not overlap:
+            continue
         source, output = operator.inputs[view.input], operator.outputs[view.output]
         sizes = tensors[source].bytes, tensors[output].bytes
         low, high = max(0, view.distance), min(sizes[0], view.distance + sizes[1])
-        gains.append(_Gain(output, source, max(0, high - low), view=True))
+        gains.append(_Gain(output, source, max(0, high - low), view=not view.written))
     if overlap:
         for (source, output), rules in overlap_rules(graph, step, implementation).items():
             first, second = tensors[source].bytes, tensors[output].bytes
@@ -122,19 +124,59 @@ class Choice:
     packing: Packing
 
 
-def choose(
+@dataclass(frozen=True, eq=False)
+class Lean:
+    """The kernels of least peak (their numbers), packed, and what faster ones are found with."""
+
+    numbers: list[int]
+    choice: Choice
+    trial: _Trial
+    costs: StepCosts
+    dying: Sequence[frozenset[int]]
+    live: Sequence[int]
+    effort: Effort
+
+    def hastened(self) -> Choice:
+        """The fastest kernels among those that do not raise the peak."""
+        candidates, leanest, best = self.costs.candidates, self.numbers, self.choice
+        target = best.packing.height
+        wanted = [
+            next(
+                number
+                for number in range(len(kernels))
+                if number == leanest[step]
+                or self.live[step] + self.costs.extra(step, number, self.dying[step]) <= target
+            )
+            for step, kernels in enumerate(candidates)
+        ]
+        faster = [step for step in range(len(candidates)) if wanted[step] != leanest[step]]
+        if not faster:
+            return best
+        saved = {step: _saved(candidates[step], leanest[step], wanted[step]) for step in faster}
+        faster.sort(key=lambda step: (-saved[step], step))
+        granted = grant(self.trial, leanest, wanted, faster, target, _trials(best))
+        if granted == leanest:
+            return best
+        chosen = self.trial.pack(granted, self.effort)
+        if chosen.packing.height <= target:
+            return chosen
+        return self.trial.pack(granted, QUICK, target)
+
+
+def choose_lean(
     graph: Graph,
     candidates: Sequence[Sequence[Implementation]],
     alignment: int,
     *,
     overlap: bool,
     effort: Effort,
-) -> Choice:
-    """The fastest kernels among those that do not raise the peak above that of the leanest."""
+    most: int | None = None,
+) -> Lean:
+    """The kernels of least peak, as far as they are found; peaks above `most` are of no use."""
     costs = StepCosts(graph, candidates, overlap)
     dying = _dying(graph)
     leanest = [costs.leanest(step, dying[step]) for step in range(len(candidates))]
-    trial = _Trial(graph, candidates, alignment, overlap)
+    trial = _Trial(graph, candidates, alignment, overlap, most)
     live = _live_without(graph)
     best = trial.pack(leanest, effort)
     leanest, best = _calm(trial, costs, (leanest, best), dying, live, effort)
@@ -145,29 +187,11 @@ def choose(
             leanest, best = alternating, other
     if not best.packing.optimal:
         # Fewer live bytes may be harder to pack, and views tie buffers together.
-        fastest = trial.pack([0] * len(candidates), QUICK)
-        if fastest.packing.height < best.packing.height:
-            return fastest
-    target = best.packing.height
-    wanted = [
-        next(
-            number
-            for number in range(len(kernels))
-            if number == leanest[step]
-            or live[step] + costs.extra(step, number, dying[step]) <= target
-        )
-        for step, kernels in enumerate(candidates)
-    ]
-    faster = [step for step in range(len(candidates)) if wanted[step] != leanest[step]]
-    if not faster:
-        return best
-    saved = {step: _saved(candidates[step], leanest[step], wanted[step]) for step in faster}
-    faster.sort(key=lambda step: (-saved[step], step))
-    granted = grant(trial, leanest, wanted, faster, target, _trials(best))
-    if granted == leanest:
-        return best
-    chosen = trial.pack(granted, effort)
-    return chosen if chosen.packing.height <= target else trial.pack(granted, QUICK, target)
+        fastest = [0] * len(candidates)
+        other = trial.pack(fastest, QUICK)
+        if other.packing.height < best.packing.height:
+            leanest, best = fastest, other
+    return Lean(leanest, best, trial, costs, dying, live, effort)
 
 
 def _trials(choice: Choice) -> int:
@@ -265,16 +289,23 @@ class Trial(Protocol):
 
 @dataclass(frozen=True)
 class _Trial:
+    """Packs a network with the kernels of given numbers, the same only once."""
+
     graph: Graph
     candidates: Sequence[Sequence[Implementation]]
     alignment: int
     overlap: bool
+    most: int | None
+    _known: dict[tuple[tuple[int, ...], Effort, int | None], Choice] = field(default_factory=dict)
 
     def pack(self, numbers: Sequence[int], effort: Effort, capacity: int | None = None) -> Choice:
-        chosen = tuple(c[n] for c, n in zip(self.candidates, numbers, strict=True))
-        layout = make_layout(self.graph, chosen, self.alignment, overlap=self.overlap)
-        problem = replace(layout.problem, capacity=capacity)
-        return Choice(chosen, layout, pack(problem, effort))
+        asked = tuple(numbers), effort, capacity
+        if asked not in self._known:
+            chosen = tuple(c[n] for c, n in zip(self.candidates, numbers, strict=True))
+            layout = make_layout(self.graph, chosen, self.alignment, overlap=self.overlap)
+            problem = replace(layout.problem, capacity=capacity)
+            self._known[asked] = Choice(chosen, layout, pack(problem, effort, self.most))
+        return self._known[asked]
 
 
 def _saved(kernels: Sequence[Implementation], slow: int, fast: int) -> float:

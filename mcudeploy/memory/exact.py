@@ -49,8 +49,7 @@ class ExactPacker:
         self.plain = not (geometry.problem.ties or geometry.problem.allowances) and not any(
             geometry.blocked
         )
-        ends = [end for row in geometry.forbidden for pairs in row.values() for p in pairs
-                for end in p]  # fmt: skip
+        ends = [end for row in geometry.forbidden for _, *interval in row for end in interval]
         holes = [align_up(high, item.alignment)
                  for item, row in zip(geometry.items, geometry.blocked, strict=True)
                  for _, high in row]  # fmt: skip
@@ -159,13 +158,14 @@ class ExactPacker:
             return
         far = 1 << 40
         for i, row in enumerate(self._geometry.forbidden):
-            for j, intervals in row.items():
+            allowed: dict[int, list[list[int]]] = {}
+            for j, low, high in row:
                 if i < j:
-                    allowed = [[-far, far]]
-                    for low, high in intervals:
-                        allowed = _without(allowed, low // unit, -(-high // unit))
-                    domain = cp_model.Domain.from_intervals(allowed)
-                    model.add_linear_expression_in_domain(offsets[i] - offsets[j], domain)
+                    before = allowed.get(j, [[-far, far]])
+                    allowed[j] = _without(before, low // unit, -(-high // unit))
+            for j, rest in allowed.items():
+                domain = cp_model.Domain.from_intervals(rest)
+                model.add_linear_expression_in_domain(offsets[i] - offsets[j], domain)
 
 
 def _without(domain: list[list[int]], low: int, high: int) -> list[list[int]]:

@@ -16,13 +16,15 @@ the intervals are widened to multiples of it: nothing is lost, and bounds get sh
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from mcudeploy.memory.problem import Problem
 
 Interval = tuple[int, int]
 """An open interval of integers: (a, b) holds a < x < b."""
+Row = tuple[tuple[int, int, int], ...]
+"""What one item may not do: (j, a, b) forbids a < its offset - offset(j) < b."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +38,7 @@ class Item:
 
 @dataclass(frozen=True, eq=False)
 class Geometry:
-    """Items and, per item i, `forbidden[i][j]`: the open intervals of offset(i) - offset(j).
+    """Items and, per item, the distances that it may not have, an entry for each interval.
 
     `allowed_pairs` are the buffer pairs with an allowance, the lower index first, and the
     forbidden interval of offset(higher) - offset(lower), (0, 0) when every distance is allowed.
@@ -46,7 +48,7 @@ class Geometry:
     problem: Problem
     items: tuple[Item, ...]
     item_of: tuple[int, ...]
-    forbidden: tuple[dict[int, tuple[Interval, ...]], ...]
+    forbidden: tuple[Row, ...]
     blocked: tuple[tuple[Interval, ...], ...]
     """Per item, the open intervals of offsets that holes forbid."""
     allowed_pairs: dict[tuple[int, int], Interval]
@@ -76,28 +78,32 @@ def make_geometry(problem: Problem) -> Geometry:
     """Raises ValueError when ties contradict each other or no alignment satisfies them."""
     items, item_of, relative = _items(problem)
     allowed = _allowed_pairs(problem)
-    pairs: dict[tuple[int, int], set[Interval]] = defaultdict(set)
+    alone = [len(item.parts) == 1 for item in items]
+    rows: list[list[tuple[int, int, int]]] = [[] for _ in items]
+    several: dict[tuple[int, int], None] = {}
     contradiction = None
-    buffers, units = problem.buffers, [item.alignment for item in items]
-    for first, second in meeting_pairs(problem):
-        known = allowed.get((first, second))
-        low, high = known or (-buffers[second].size, buffers[first].size)
-        if low >= high:
-            continue
+    units = [item.alignment for item in items]
+    sizes = [buffer.size for buffer in problem.buffers]
+    for pair in meeting_pairs(problem):
+        first, second = pair
         a, b = item_of[first], item_of[second]
-        shift = relative[first] - relative[second]
-        if a == b:
-            if low < -shift < high:
-                contradiction = (first, second)
-            continue
-        unit = units[a] if units[a] < units[b] else units[b]
-        low, high = (low + shift) // unit * unit, -((high + shift) // -unit) * unit
-        pairs[(a, b) if a < b else (b, a)].add((low, high) if a < b else (-high, -low))
-    forbidden: list[dict[int, tuple[Interval, ...]]] = [{} for _ in items]
-    for (a, b), intervals in pairs.items():
-        merged = merge(intervals)
-        forbidden[b][a] = merged
-        forbidden[a][b] = tuple((-high, -low) for low, high in reversed(merged))
+        if alone[a] and alone[b]:
+            low, high = allowed[pair] if pair in allowed else (-sizes[second], sizes[first])
+            if low < high:
+                unit = units[a] if units[a] < units[b] else units[b]
+                low, high = low // unit * unit, -(high // -unit) * unit
+                rows[b].append((a, low, high))
+                rows[a].append((b, -high, -low))
+        elif a != b:
+            several[(a, b) if a < b else (b, a)] = None
+        else:
+            low, high = allowed.get(pair, (-sizes[second], sizes[first]))
+            if low < relative[second] - relative[first] < high:
+                contradiction = pair
+    for a, b in several:
+        for low, high in _between(problem, items[a], items[b], allowed):
+            rows[b].append((a, low, high))
+            rows[a].append((b, -high, -low))
     blocked = tuple(
         merge(
             (start - relative[buffer] - problem.buffers[buffer].size, end - relative[buffer])
@@ -111,8 +117,54 @@ def make_geometry(problem: Problem) -> Geometry:
             for b, _ in item.parts)
         for item in items
     )  # fmt: skip
-    return Geometry(
-        problem, items, item_of, tuple(forbidden), blocked, allowed, contradiction, weights
+    forbidden = tuple(map(tuple, rows))
+    return Geometry(problem, items, item_of, forbidden, blocked, allowed, contradiction, weights)
+
+
+def _between(
+    problem: Problem, one: Item, other: Item, allowed: Mapping[tuple[int, int], Interval]
+) -> tuple[Interval, ...]:
+    """The forbidden distances offset(other) - offset(one) of two items of any buffers."""
+    found = []
+    unit = min(one.alignment, other.alignment)
+    for first, base in one.parts:
+        for second, over in other.parts:
+            a, b = problem.buffers[first], problem.buffers[second]
+            if not (a.size and b.size and a.meets(b)):
+                continue
+            if first < second:
+                low, high = allowed.get((first, second), (-b.size, a.size))
+            else:
+                high, low = (-end for end in allowed.get((second, first), (-a.size, b.size)))
+            if low < high:
+                low, high = low + base - over, high + base - over
+                found.append((low // unit * unit, align_up(high, unit)))
+    return merge(found)
+
+
+def without_overlap(geometry: Geometry) -> Geometry:
+    """The same items with no allowance but those that views need."""
+    problem, items, of = geometry.problem, geometry.items, geometry.item_of
+    needed = {(a, b): i for (a, b), i in geometry.allowed_pairs.items() if of[a] == of[b]}
+    freed = {
+        (min(of[a], of[b]), max(of[a], of[b]))
+        for a, b in geometry.allowed_pairs.keys() - needed.keys()
+    }
+    stricter: dict[int, dict[int, list[tuple[int, int, int]]]] = defaultdict(dict)
+    for a, b in sorted(freed):
+        between = _between(problem, items[a], items[b], needed)
+        stricter[b][a] = [(a, low, high) for low, high in between]
+        stricter[a][b] = [(b, -high, -low) for low, high in between]
+    forbidden = list(geometry.forbidden)
+    for i, others in stricter.items():
+        kept = [entry for entry in forbidden[i] if entry[0] not in others]
+        forbidden[i] = (*kept, *(entry for entries in others.values() for entry in entries))
+    allowances = tuple(a for a in problem.allowances if of[a.first] == of[a.second])
+    return replace(
+        geometry,
+        problem=replace(problem, allowances=allowances),
+        forbidden=tuple(forbidden),
+        allowed_pairs=needed,
     )
 
 

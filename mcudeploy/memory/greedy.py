@@ -19,20 +19,34 @@ from collections.abc import Callable, Sequence
 from mcudeploy.memory.geometry import Geometry, Interval, align_up
 
 Order = list[int]
+_NOWHERE = -(1 << 80)
+"""The offset of what is not yet placed: too low to be in anything's way."""
 
 
-def place(geometry: Geometry, order: Sequence[int], limit: int | None = None) -> list[int] | None:
-    """Offsets of all items, first fit in `order`; None as soon as one ends above `limit`."""
-    offsets: list[int] = [-1] * len(geometry.items)
-    for index in order:
-        obstacles: list[Interval] = list(geometry.blocked[index])
-        for other, intervals in geometry.forbidden[index].items():
-            base = offsets[other]
-            if base >= 0:
-                for low, high in intervals:
-                    if base + high > 0:
-                        obstacles.append((base + low, base + high))
-        item = geometry.items[index]
+def place(
+    geometry: Geometry,
+    order: Sequence[int],
+    limit: int | None = None,
+    known: Sequence[int] | None = None,
+    begin: int = 0,
+) -> list[int] | None:
+    """Offsets of all items, first fit in `order`; None as soon as one ends above `limit`.
+
+    Those before position `begin` of the order stay at their `known` offsets.
+    """
+    offsets = [_NOWHERE] * len(geometry.items)
+    if known is not None:
+        for index in order[:begin]:
+            offsets[index] = known[index]
+    forbidden, blocked, items = geometry.forbidden, geometry.blocked, geometry.items
+    for index in order[begin:]:
+        obstacles = [
+            (base + low, base + high)
+            for other, low, high in forbidden[index]
+            if (base := offsets[other]) > -high
+        ]
+        obstacles += blocked[index]
+        item = items[index]
         offset = lowest_free(obstacles, item.alignment)
         if limit is not None and offset + item.extent > limit:
             return None
@@ -57,8 +71,9 @@ def orders(geometry: Geometry) -> list[tuple[str, Order]]:
     items, buffers = geometry.items, geometry.problem.buffers
     start = [min(buffers[b].start for b, _ in item.parts) for item in items]
     end = [max(buffers[b].end for b, _ in item.parts) for item in items]
+    extents = [item.extent for item in items]
     contention = [
-        sum(items[other].extent for other in geometry.forbidden[i]) for i in range(len(items))
+        sum(map(extents.__getitem__, {other for other, _, _ in row})) for row in geometry.forbidden
     ]
     keys: list[tuple[str, Callable[[int], tuple[int, ...]]]] = [
         ("greedy by size", lambda i: (-items[i].extent, start[i])),
@@ -71,29 +86,31 @@ def orders(geometry: Geometry) -> list[tuple[str, Order]]:
     return [(name, sorted(range(len(items)), key=lambda i: (*key(i), i))) for name, key in keys]
 
 
-def best_of_orders(geometry: Geometry, bound: int) -> tuple[int, list[int], str, Order]:
-    """Height, item offsets, name and order of the best; stops at the first that meets `bound`."""
+def best_of_orders(
+    geometry: Geometry, bound: int, below: int | None = None
+) -> tuple[int, list[int], str, Order] | None:
+    """Height, item offsets, name and order of the best; stops at the first that meets `bound`.
+
+    None when no order gives a packing `below` the given height; without one there always is one.
+    """
     best: tuple[int, list[int], str, Order] | None = None
     for name, order in orders(geometry):
-        offsets = place(geometry, order)
-        assert offsets is not None
-        height = geometry.height(offsets)
-        if best is None or height < best[0]:
-            best = height, offsets, name, order
-        if height <= bound:
+        offsets = place(geometry, order, None if below is None else below - 1)
+        if offsets is None:
+            continue
+        below = geometry.height(offsets)
+        best = below, offsets, name, order
+        if below <= bound:
             break
-    assert best is not None
     return best
 
 
 def local_search(
-    geometry: Geometry, start: Order, target: int, rounds: int, seed: int = 1
+    geometry: Geometry, start: Order, offsets: list[int], target: int, rounds: int, seed: int = 1
 ) -> tuple[int, list[int]]:
-    """Improve an order for `rounds` placements; ends early at a height of `target`."""
+    """Improve an order with its offsets for `rounds` placements; ends early at height `target`."""
     generator = random.Random(seed)
     order = list(start)
-    offsets = place(geometry, order)
-    assert offsets is not None
     height = geometry.height(offsets)
     best = height, offsets
     for _ in range(rounds):
@@ -102,7 +119,8 @@ def local_search(
         trial = _disturb(geometry, order, offsets, height, generator)
         # A detour of a few per cent above the best is allowed: plateaus and dents are common.
         limit = best[0] + best[0] // 50
-        moved = place(geometry, trial, limit)
+        same = next((k for k, (i, j) in enumerate(zip(order, trial, strict=True)) if i != j), 0)
+        moved = place(geometry, trial, limit, offsets, same)
         if moved is None:
             continue
         order, offsets, height = trial, moved, geometry.height(moved)
@@ -119,7 +137,7 @@ def _disturb(
     top = [i for i in order if offsets[i] + items[i].extent == height]
     chosen = generator.choice(top)
     if generator.random() < 0.5 and geometry.forbidden[chosen]:
-        chosen = generator.choice(sorted(geometry.forbidden[chosen]))
+        chosen = generator.choice(sorted({other for other, _, _ in geometry.forbidden[chosen]}))
     trial = [i for i in order if i != chosen]
     trial.insert(generator.randrange(order.index(chosen) + 1), chosen)
     if generator.random() < 0.3 and len(trial) > 1:

@@ -13,14 +13,16 @@ the peak is at least that of the hungriest step on its own, so nothing below tha
 The bytes of a step are all live tensors, the operator's outputs and scratch, less what its outputs
 may share with inputs that die there. They are those of the packing's lower bound; views that save
 copies are counted where they save them. Once it has run WORK operators the search narrows to a beam
-that may run as many again: the order is then the best found, and the lowest peak still open is its
-proven bound.
+that may run as many again: the order is then the best found. Its proven bound is the lowest peak
+still open, or what must be live at some step in any order (`_floors`): what operators before it
+have made for those after it, and all outputs at the end. That is not where the search begins: an
+order that stays low for long is packed lower than one that fills up early to the same peak.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -85,13 +87,25 @@ class _Network:
         self.always = sum(
             graph.tensors[i].bytes for i in graph.activations() if graph.tensors[i].is_variable
         )
-        read = {i for i in set(graph.inputs) & activations if self.readers[i] or i in self.kept}
+        self.given = {i for i in set(graph.inputs) & activations if self.stays(i)}
         first = sum(1 << s for s in range(self.count) if not self.needs[s])
-        self.start = _State(0, first, self.always + sum(self.size[i] for i in read))
-        self.stays = [
-            sum(self.size[t] for t in made if t in self.kept or self.readers[t])
-            for made in self.writes
-        ]
+        self.start = _State(0, first, self.always + sum(self.size[i] for i in self.given))
+        self._for_speed()
+
+    def _for_speed(self) -> None:
+        """What `run` asks of each operator, so that it need not look it up."""
+        self._wakes = [[(1 << c, self.needs[c]) for c in children] for children in self.children]
+        self._made = [sum(self.size[t] for t in w if self.stays(t)) for w in self.writes]
+        self._may_die = [
+            [(1 << n, self.size[t], self.readers[t]) for n, t in enumerate(reads)
+             if t not in self.kept]
+            for reads in self.reads
+        ]  # fmt: skip
+        self._adds: list[dict[int, int]] = [{} for _ in range(self.count)]
+
+    def stays(self, tensor: int) -> bool:
+        """The tensor is live after its maker has run."""
+        return tensor in self.kept or self.readers[tensor] != 0
 
     def _state_order(self, graph: Graph) -> None:
         """Operators that share state keep their order."""
@@ -103,20 +117,31 @@ class _Network:
                         self.needs[step] |= 1 << last[tensor]
                     last[tensor] = step
 
+    def adds(self, step: int, dying: int) -> int:
+        """Bytes that a step adds to what is live, if these of its inputs (bits) die at it."""
+        known = self._adds[step].get(dying)
+        if known is None:
+            known = self.cost(step, frozenset(self.reads[step][n] for n in _bits(dying)))
+            self._adds[step][dying] = known
+        return known
+
     def run(self, state: _State, step: int) -> tuple[int, _State]:
         """Bytes live during a step, and what is after it."""
         self.work += 1
-        done, size = state.done | 1 << step, self.size
-        dying = frozenset(
-            t for t in self.reads[step] if t not in self.kept and not self.readers[t] & ~done
-        )
-        during = state.live + self.cost(step, dying)
-        live = state.live - sum(size[t] for t in dying) + self.stays[step]
-        ready = state.ready & ~(1 << step)
-        for child in self.children[step]:
-            if not self.needs[child] & ~done:
-                ready |= 1 << child
-        return during, _State(done, ready, live)
+        done, ready, live = state
+        done |= 1 << step
+        missing = ~done
+        dying = freed = 0
+        for bit, size, readers in self._may_die[step]:
+            if not readers & missing:
+                dying |= bit
+                freed += size
+        ready &= ~(1 << step)
+        for child, needed in self._wakes[step]:
+            if not needed & missing:
+                ready |= child
+        during = live + self.adds(step, dying)
+        return during, _State(done, ready, live - freed + self._made[step])
 
 
 def _bits(mask: int) -> Iterator[int]:
@@ -130,10 +155,11 @@ def best_order(graph: Graph, cost: StepCost) -> Order:
     network = _Network(graph, cost)
     own = tuple(range(network.count))
     peak = _peak(network, own)
-    floor = _floor(network)
+    alone, floor = _floors(network)
     if peak <= floor or _is_chain(network):
         return Order(own, peak, peak, OWN_ORDER)
-    steps, found, bound = _search(network, floor, peak)
+    steps, found, bound = _search(network, alone, peak)
+    bound = max(bound, floor)
     if steps is None:
         proof = OWN_ORDER if bound >= peak else "the file's order, no better one was found"
         return Order(own, peak, bound, proof)
@@ -163,21 +189,46 @@ def _is_chain(network: _Network) -> bool:
     return True
 
 
-def _floor(network: _Network) -> int:
-    """The bytes of the hungriest step if nothing but its own tensors were live."""
-    floor = network.start.live
+def _floors(network: _Network) -> tuple[int, int]:
+    """Bytes of the hungriest step by itself, and bytes that any order has live at some step.
+
+    At each step there is at least what operators before it have made for it or for those after
+    it; at the last step, whichever that is, there are all outputs but its own.
+    """
+    place = {tensor: n for n, tensor in enumerate(network.size)}
+
+    def bits(tensors: Iterable[int]) -> int:
+        return sum(1 << place[t] for t in tensors)
+
+    sizes, kept = list(network.size.values()), bits(network.kept)
+    reads = [bits(tensors) for tensors in network.reads]
+    writes = [bits(filter(network.stays, tensors)) for tensors in network.writes]
+    made = [bits(network.given)] * network.count
+    wanted = [kept] * network.count
     for step in range(network.count):
-        reads = network.reads[step]
-        everything = frozenset(t for t in reads if t not in network.kept)
-        inputs = sum(network.size[t] for t in reads)
-        floor = max(floor, network.always + inputs + network.cost(step, everything))
-    return floor
+        for child in network.children[step]:
+            made[child] |= made[step] | writes[step]
+    for step in reversed(range(network.count)):
+        for child in network.children[step]:
+            wanted[step] |= wanted[child] | reads[child]
+
+    def least(step: int, live: int, after: int) -> int:
+        tensors = enumerate(network.reads[step])
+        dying = sum(1 << n for n, t in tensors if not after >> place[t] & 1)
+        waiting = sum(sizes[n] for n in _bits(live))
+        return network.always + waiting + network.adds(step, dying)
+
+    steps = range(network.count)
+    alone = [least(s, reads[s], kept) for s in steps]
+    within = [least(s, made[s] & (wanted[s] | reads[s]), wanted[s]) for s in steps]
+    last = [least(s, reads[s] | kept & ~writes[s], kept) for s in steps if not network.children[s]]
+    begin = network.start.live
+    return max([begin, *alone]), max([begin, *within, min(last, default=0)])
 
 
-def _search(network: _Network, floor: int, ceiling: int) -> tuple[tuple[int, ...] | None, int, int]:
+def _search(network: _Network, start: int, ceiling: int) -> tuple[tuple[int, ...] | None, int, int]:
     """An order with a peak below `ceiling` (None: none found), its peak, and the proven bound."""
     full = (1 << network.count) - 1
-    start = max(floor, network.start.live)
     best = {0: start}
     came: dict[int, tuple[int, tuple[int, ...]]] = {}
     heap = [(start, 0, network.start)]

@@ -11,11 +11,12 @@ Where a capacity is given, it takes the place of the bound: any packing within i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import sys
+from dataclasses import dataclass
 
 from mcudeploy.memory.bounds import drift_bound, live_bytes_bound
-from mcudeploy.memory.geometry import Geometry, make_geometry
-from mcudeploy.memory.greedy import best_of_orders, local_search
+from mcudeploy.memory.geometry import Geometry, make_geometry, without_overlap
+from mcudeploy.memory.greedy import best_of_orders, local_search, place
 from mcudeploy.memory.problem import Packing, Problem
 from mcudeploy.memory.ranges import dive
 
@@ -38,9 +39,10 @@ NORMAL = Effort()
 THOROUGH = Effort(attempts=8, conflicts=4000)
 
 
-def pack(problem: Problem, effort: Effort = NORMAL) -> Packing:
+def pack(problem: Problem, effort: Effort = NORMAL, most: int | None = None) -> Packing:
     """Offsets of least height, or of a height within `problem.capacity` when that is given.
 
+    Packings above `most` are of no use: if there is no other, the first found will do.
     Raises ValueError when ties contradict each other or an allowance that they would need.
     """
     geometry = make_geometry(problem)
@@ -50,8 +52,14 @@ def pack(problem: Problem, effort: Effort = NORMAL) -> Packing:
     if not geometry.items:
         return Packing((), 0, 0, "nothing to pack")
     bound = live_bytes_bound(geometry)
+    most = sys.maxsize if most is None else most
     target = max(bound, problem.capacity or 0)
-    height, offsets, method, order = best_of_orders(geometry, target)
+    found = best_of_orders(geometry, target if bound <= most else sys.maxsize)
+    assert found is not None
+    height, offsets, method, order = found
+    placed: list[int] | None = offsets
+    if bound > most:
+        return Packing(geometry.offsets_of_buffers(offsets), height, bound, method)
     if height > target and problem.allowances and not problem.holes:
         if problem.capacity is None:
             target = bound = drift_bound(geometry, bound, height)
@@ -60,28 +68,23 @@ def pack(problem: Problem, effort: Effort = NORMAL) -> Packing:
             height, offsets, method = geometry.height(dived), dived, "narrowed ranges"
     if height > target and problem.allowances:
         # First fit is not monotone: what may not overlap is sometimes packed lower.
-        strict = best_of_orders(without_overlap(geometry), target)
-        if strict[0] < height:
+        plain = without_overlap(geometry)
+        strict = best_of_orders(plain, target, height) if live_bytes_bound(plain) < height else None
+        if strict is not None:
             height, offsets, method, order = strict
-    if height > target:
+            placed = place(geometry, order)
+    if height > target and placed is not None:
         # A placement looks at all that an item meets, some ten others as a rule.
         met = sum(map(len, geometry.forbidden))
         rounds = (
             min(effort.placements // len(geometry.items), 10 * effort.placements // max(met, 1)) + 1
         )
-        searched, found = local_search(geometry, order, target, rounds)
+        searched, better = local_search(geometry, order, placed, target, rounds)
         if searched < height:
-            height, offsets, method = searched, found, "local search"
+            height, offsets, method = searched, better, "local search"
     if height > target and effort.attempts:
         height, offsets, bound, method = _exact(geometry, (height, offsets, bound, method), effort)
     return Packing(geometry.offsets_of_buffers(offsets), height, bound, method)
-
-
-def without_overlap(geometry: Geometry) -> Geometry:
-    """The same items with no allowance but those that views need."""
-    of = geometry.item_of
-    allowances = tuple(a for a in geometry.problem.allowances if of[a.first] == of[a.second])
-    return make_geometry(replace(geometry.problem, allowances=allowances))
 
 
 def _exact(

@@ -20,7 +20,7 @@ from typing import TypeVar
 from mcudeploy.board import Board
 from mcudeploy.errors import PlanError
 from mcudeploy.graph.ir import Graph
-from mcudeploy.memory.choice import Choice, StepCosts, choose
+from mcudeploy.memory.choice import Choice, Lean, StepCosts, choose_lean
 from mcudeploy.memory.geometry import align_up
 from mcudeploy.memory.lifetimes import Layout, lifespans, usable
 from mcudeploy.memory.order import Order, best_order, peak_of
@@ -76,28 +76,41 @@ def make_plan(
     order = Order(own, file_peak, 0, "the file's order, as asked")
     if options.reorder:
         order = best_order(graph, costs)
-    ordered, choice = _chosen(graph, candidates, order.steps, alignment, options, options.effort)
+    lean = _lean(graph, candidates, order.steps, alignment, options, options.effort)
+    # Faster kernels are packed anew, now and then lower: in both orders where that is soon done.
+    small = len(own) <= LARGE
+    choice = lean.hastened() if small else lean.choice
     if order.steps != own:
         effort = options.effort if len(own) <= 100 else QUICK
-        unchanged = _chosen(graph, candidates, own, alignment, options, effort)
-        if unchanged[1].packing.height <= choice.packing.height:
-            ordered, choice = unchanged
+        most = choice.packing.height
+        unchanged = _lean(graph, candidates, own, alignment, options, effort, most)
+        other = unchanged.hastened() if small else unchanged.choice
+        if other.packing.height <= most:
+            lean, choice = unchanged, other
             order = Order(own, file_peak, order.lower_bound_bytes, "the file's order packs as low")
+    ordered, choice = lean.costs.graph, choice if small else lean.hastened()
     places, method = placed(ordered, choice, board, options, options.effort)
     return assemble_plan(ordered, choice, board, places, method, order, file_peak)
 
 
-def _chosen(
+def _lean(
     graph: Graph,
     candidates: Candidates,
     steps: Sequence[int],
     alignment: int,
     options: PlanOptions,
     effort: Effort,
-) -> tuple[Graph, Choice]:
-    """The graph in the order `steps`, with kernels chosen and packed."""
+    most: int | None = None,
+) -> Lean:
+    """The kernels of least peak for the graph in the order `steps`; above `most` is of no use."""
     ordered = graph.with_operators(tuple(graph.operators[step] for step in steps))
-    kept = usable(ordered, [candidates[s] for s in steps], lifespans(ordered), alignment)
+    kept = usable(
+        ordered,
+        [candidates[s] for s in steps],
+        lifespans(ordered),
+        alignment,
+        overlap=options.overlap,
+    )
     for step, kernels in enumerate(kept):
         if not kernels:
             raise PlanError(
@@ -105,7 +118,7 @@ def _chosen(
                 where=ordered.describe(ordered.operators[step]),
                 mend="give the operator an implementation that copies",
             )
-    return ordered, choose(ordered, kept, alignment, overlap=options.overlap, effort=effort)
+    return choose_lean(ordered, kept, alignment, overlap=options.overlap, effort=effort, most=most)
 
 
 def placed(

@@ -15,6 +15,8 @@ so; putting one buffer after the other does badly there.
 
 from __future__ import annotations
 
+import copy
+import operator
 from collections.abc import Iterable
 
 from mcudeploy.memory.geometry import Geometry
@@ -44,6 +46,11 @@ class Ranges:
             low <= high for low, high in zip(self.lowest, self.highest, strict=True)
         ) and self._narrow(range(len(geometry.items)))
 
+    def copy(self) -> Ranges:
+        other = copy.copy(self)
+        other.lowest, other.highest = self.lowest[:], self.highest[:]
+        return other
+
     def settle(self, item: int, offset: int) -> bool:
         """Fix an offset; False, with all ranges as before, if that leaves another item none."""
         before = self.lowest[:], self.highest[:]
@@ -61,54 +68,51 @@ class Ranges:
             turns -= 1
             i = next(iter(waiting))
             del waiting[i]
-            self.pairs += len(forbidden[i])
-            for j, intervals in forbidden[i].items():
-                low_i, high_i, low_j, high_j = lowest[i], highest[i], lowest[j], highest[j]
-                least, most = low_i - high_j, high_i - low_j
-                for a, b in intervals:
-                    if a < least < b:
-                        least = b
-                for a, b in reversed(intervals):
-                    if a < most < b:
-                        most = a
-                if least > most:
+            row = forbidden[i]
+            self.pairs += len(row)
+            low_i, high_i = lowest[i], highest[i]
+            for j, a, b in row:
+                # The least distance is forbidden: it is b or more. So for the greatest below.
+                if a < low_i - highest[j] < b:
+                    if lowest[j] + b > low_i:
+                        low_i = lowest[i] = lowest[j] + b
+                        waiting[i] = None
+                    if high_i - b < highest[j]:
+                        highest[j] = high_i - b
+                        waiting[j] = None
+                if a < high_i - lowest[j] < b:
+                    if highest[j] + a < high_i:
+                        high_i = highest[i] = highest[j] + a
+                        waiting[i] = None
+                    if low_i - a > lowest[j]:
+                        lowest[j] = low_i - a
+                        waiting[j] = None
+                if low_i > high_i or lowest[j] > highest[j]:
                     return False
-                if low_j + least > low_i or high_j + most < high_i:
-                    lowest[i] = max(low_i, low_j + least)
-                    highest[i] = min(high_i, high_j + most)
-                    if lowest[i] > highest[i]:
-                        return False
-                    waiting[i] = None
-                if low_i - most > low_j or high_i - least < high_j:
-                    lowest[j] = max(low_j, low_i - most)
-                    highest[j] = min(high_j, high_i - least)
-                    if lowest[j] > highest[j]:
-                        return False
-                    waiting[j] = None
         # Ranges that are not at rest prove nothing, but are still right.
         return True
 
 
 def dive(geometry: Geometry, height: int) -> list[int] | None:
     """Item offsets of a packing of at most `height`, or None: it need not mean that none exists."""
-    if any(geometry.blocked):
+    # A dive looks at every item twice at least: at first, and when it is settled.
+    if any(geometry.blocked) or 2 * sum(map(len, geometry.forbidden)) > _DIVE_PAIRS:
         return None
-    for upwards in (False, True):
-        offsets = _dive(geometry, height, upwards)
-        if offsets is not None:
-            return offsets
+    start = Ranges(geometry, height)
+    if start.possible:
+        for upwards in (False, True):
+            offsets = _dive(geometry, start.copy(), upwards)
+            if offsets is not None:
+                return offsets
     return None
 
 
-def _dive(geometry: Geometry, height: int, upwards: bool) -> list[int] | None:
-    ranges = Ranges(geometry, height)
-    if not ranges.possible:
-        return None
+def _dive(geometry: Geometry, ranges: Ranges, upwards: bool) -> list[int] | None:
     items = geometry.items
-    open_items = set(range(len(items)))
+    open_items = sorted(range(len(items)), key=lambda i: -items[i].extent)
     while open_items:
-        free = [(ranges.highest[i] - ranges.lowest[i], -items[i].extent, i) for i in open_items]
-        chosen = min(free)[2]
+        freedom = list(map(operator.sub, ranges.highest, ranges.lowest))
+        chosen = min(open_items, key=freedom.__getitem__)
         open_items.remove(chosen)
         ends = ranges.lowest[chosen], ranges.highest[chosen]
         if not any(ranges.settle(chosen, end) for end in (ends[::-1] if upwards else ends)):
