@@ -167,7 +167,9 @@ def _table(b: ModelBuilder, random: Random) -> int:
 
 
 def _moved(b: ModelBuilder, random: Random, kind: str) -> int:
-    shape = tuple(int(v) for v in random.integers(1, 12, 4))
+    shape = (*(int(v) for v in random.integers(1, 12, 3)), int(random.integers(1, 36)))
+    if random.random() < 0.6:
+        shape = (*shape[:3], int(random.integers(1, 7)))
     x = b.input((1, *shape[1:]), scale=1.0)
     if kind == "PAD":
         pads = np.array([[0, 0], [1, 1], [1, 2], [0, 0]], np.int32)
@@ -178,6 +180,22 @@ def _moved(b: ModelBuilder, random: Random, kind: str) -> int:
         axis = int(random.integers(1, 4))
         whole = [2 * n if at == axis else n for at, n in enumerate((1, *shape[1:]))]
         return b.operator(kind, parts, b.tensor(whole, scale=1.0), axis=axis)
+    if kind == "SLICE":
+        out = tuple(int(random.integers(1, n + 1)) for n in (1, *shape[1:]))
+        arguments = [b.constant(np.array(v, np.int32)) for v in ([0] * 4, out)]
+        return b.operator(kind, [x, *arguments], b.tensor(out, scale=1.0))
+    if kind == "GATHER":
+        axis = int(random.integers(1, 4))
+        indices = random.integers(0, shape[axis], int(random.integers(2, 60))).astype(np.int32)
+        out = tuple(len(indices) if at == axis else n for at, n in enumerate((1, *shape[1:])))
+        return b.operator(kind, [x, b.constant(indices)], b.tensor(out, scale=1.0), axis=axis)
+    if kind == "RESIZE_NEAREST_NEIGHBOR":
+        out = (1, *(int(random.integers(1, 5)) * n // 2 + 1 for n in shape[1:3]), shape[3])
+        size = b.constant(np.array(out[1:3], np.int32))
+        return b.operator(
+            kind, [x, size], b.tensor(out, scale=1.0), align_corners=False,
+            half_pixel_centers=False,
+        )  # fmt: skip
     axes = np.array([0, *(1 + random.permutation(3))], np.int32)
     out = tuple((1, *shape[1:])[axis] for axis in axes)
     return b.operator("TRANSPOSE", [x, b.constant(axes)], b.tensor(out, scale=1.0))
@@ -220,7 +238,12 @@ MAKERS: dict[str, Callable[[ModelBuilder, Random], int]] = {
             "ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM", "SQUARED_DIFFERENCE", "PRELU",
         )
     },
-    **{k: (lambda b, r, k=k: _moved(b, r, k)) for k in ("PAD", "TRANSPOSE", "CONCATENATION")},
+    **{
+        k: (lambda b, r, k=k: _moved(b, r, k))
+        for k in (
+            "PAD", "TRANSPOSE", "CONCATENATION", "SLICE", "GATHER", "RESIZE_NEAREST_NEIGHBOR",
+        )
+    },
     **{
         k: (lambda b, r, k=k: _reduction(b, r, k))
         for k in ("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN")

@@ -5,7 +5,7 @@ A family's test gives a hypothesis strategy of `Case`s. `check` draws some, puts
 into one model (one compilation), runs the generated C on this machine under sanitizers and golden
 on the same inputs, and names each operator that differs with all its parameters. Every kernel that
 an operator offers is run, with its output as far over its input as the kernel permits. Rewrites
-are off: an operator is tested as it stands.
+are off, but for views: an operator is tested as it stands.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from mcudeploy.errors import McudeployError
 from mcudeploy.frontend.reference import Reference, golden_unavailable, sample_inputs
 from mcudeploy.frontend.tflite import read_tflite
 from mcudeploy.graph.ir import Graph
+from mcudeploy.graph.passes import place_parts
 from mcudeploy.operators.base import Target
 from mcudeploy.operators.support import candidates, check_operators
 
@@ -165,7 +166,7 @@ def _check_together(
     cases: Sequence[Case], folder: Path, kernels: str, lacking: Sequence[str], core: str | None
 ) -> None:
     model, sizes = together(cases)
-    graph = read_tflite(model, "cases")
+    graph = place_parts.apply(read_tflite(model, "cases"))
     refused = _refused(cases, graph)
     assert not refused, "refused:\n" + "\n".join(refused)
     # Our fast kernels are offered for cores with DSP and have a plain C form; CMSIS-NN's plain C

@@ -40,6 +40,7 @@ from tflite_builder import ModelBuilder
 from mcudeploy.board import CORES
 from mcudeploy.frontend.tflite import read_tflite
 from mcudeploy.graph.ir import NO_TENSOR, Graph, Operator
+from mcudeploy.graph.passes import place_parts
 from mcudeploy.operators.base import OperatorFamily, Target, family_of, known_kinds
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "operators.md"
@@ -144,7 +145,7 @@ def rows(draws: int) -> dict[str, Row]:
     tables = [table(kind, options) for kind, options in TABLES]
     for strategy in (*operator_strategies(), *tables):
         cases = draw(strategy, draws)
-        graph = read_tflite(together(cases)[0], "cases", deployable=False)
+        graph = place_parts.apply(read_tflite(together(cases)[0], "cases", deployable=False))
         for operator in graph.operators:
             family = family_of(operator.kind)
             assert family is not None, operator.kind

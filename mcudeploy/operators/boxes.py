@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data movement as copies of strided boxes, by firmware/kernels/copy_box.c.
+"""Data movement as copies of strided boxes.
 
 Whatever moves elements without computing (PAD, SLICE, TRANSPOSE, TILE, ...) is a few boxes: for
 each index of a box, the element at `in_start + index * in_strides` goes to `out_start + index *
-out_strides`. Dimensions that lie together on both sides are merged, and what is contiguous on both
-becomes a run of bytes; most operators end as one or two loops over runs.
+out_strides`. How a box is copied, and what that costs, is `box_copy.py`'s.
 """
 
 from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from mcudeploy.graph.ir import DTYPE_BYTES, Graph, Operator, Tensor
 from mcudeploy.operators.base import (
@@ -25,39 +25,13 @@ from mcudeploy.operators.base import (
     Target,
     as_constant,
 )
+from mcudeploy.operators.box_copy import Box, copied, merged
+from mcudeploy.operators.code_size import CALL_BYTES
 from mcudeploy.operators.view import output_of, scale_limits, tensor_at
 from mcudeploy.operators.windows import is_map
 
-_LOOPS = 4
-_INLINE_BYTES = 64
-_LONG_RUN_BYTES = 16
-"""From here on the C library's memcpy takes words at a time."""
-
-_BOX = """\
-static const mcud_box_t {name} = {{
-    .extent = {{ {extent} }},
-    .in_stride = {{ {in_stride} }},
-    .out_stride = {{ {out_stride} }},
-    .run = {run},
-}};
-"""
-
-
-@dataclass(frozen=True)
-class Box:
-    """Extents in elements; strides and starts in bytes. Strides may be 0 or negative.
-
-    The box is read from an input, or with `within_output` from the output itself.
-    """
-
-    extent: tuple[int, ...]
-    in_strides: tuple[int, ...]
-    out_strides: tuple[int, ...]
-    in_start: int = 0
-    out_start: int = 0
-    input: int = 0
-    output: int = 0
-    within_output: bool = False
+PLACED = "placed"
+"""The attribute of an operator that may be views (graph/passes/place_parts.py)."""
 
 
 def byte_strides(tensor: Tensor) -> tuple[int, ...]:
@@ -66,106 +40,44 @@ def byte_strides(tensor: Tensor) -> tuple[int, ...]:
     return tuple(size * math.prod(tensor.shape[i + 1 :]) for i in range(len(tensor.shape)))
 
 
-def merged(box: Box, element_bytes: int) -> tuple[list[tuple[int, int, int]], int]:
-    """The loops (extent, in stride, out stride) that are left, outermost first, and the run."""
-    dims = [d for d in zip(box.extent, box.in_strides, box.out_strides, strict=True) if d[0] != 1]
-    run = element_bytes
-    while dims and dims[-1][1] == dims[-1][2] == run:
-        run *= dims.pop()[0]
-    loops: list[tuple[int, int, int]] = []
-    for extent, in_stride, out_stride in dims:
-        if loops and loops[-1][1:] == (extent * in_stride, extent * out_stride):
-            loops[-1] = (loops[-1][0] * extent, in_stride, out_stride)
-        else:
-            loops.append((extent, in_stride, out_stride))
-    return loops, run
-
-
-def box_text(name: str, box: Box, element_bytes: int, source: str, target: str) -> str:
-    """C statements that copy a box; `source` and `target` are expressions of byte pointers."""
-    source, target = _plus(source, box.in_start), _plus(target, box.out_start)
-    loops, run = merged(box, element_bytes)
-    if not loops:
-        return f"memcpy({target}, {source}, {run});"
-    outer, inner = loops[: max(0, len(loops) - _LOOPS)], loops[-_LOOPS:]
-    inner = [(1, 0, 0)] * (_LOOPS - len(inner)) + inner
-    columns = [", ".join(str(d[i]) for d in inner) for i in range(3)]
-    text = _BOX.format(
-        name=name, extent=columns[0], in_stride=columns[1], out_stride=columns[2], run=run
-    )
-    indent = ""
-    for depth, (extent, in_stride, out_stride) in enumerate(outer):
-        index = f"i{depth}"
-        text += f"{indent}for (int32_t {index} = 0; {index} < {extent}; {index}++)\n"
-        source, target = f"{source} + {index} * {in_stride}", f"{target} + {index} * {out_stride}"
-        indent += "    "
-    return text + f"{indent}mcud_copy_box(&{name}, {source}, {target});"
-
-
-def _plus(pointer: str, offset: int) -> str:
-    return f"{pointer} + {offset}" if offset else pointer
-
-
 def movement(
-    graph: Graph, operator: Operator, boxes: Sequence[Box], fill: int | None = None
+    graph: Graph,
+    operator: Operator,
+    boxes: Sequence[Box],
+    target: Target,
+    fill: int | None = None,
 ) -> Implementation:
     """The implementation that copies `boxes`, over outputs filled with `fill` unless it is None."""
     constants: dict[int, Constant] = {}
     lines = []
+    work: Counter[str] = Counter(call=1)
     if fill is not None:
         for position, index in enumerate(operator.outputs):
             size = graph.tensors[index].bytes
+            work["filled"] += size
             lines.append(f"memset({{{{ outputs[{position}] }}}}, {fill}, {size});")
+    copies = []
     for number, box in enumerate(boxes):
         output = graph.tensors[operator.outputs[box.output]]
-        target = f"(int8_t *){{{{ outputs[{box.output}] }}}}"
+        sink = f"(int8_t *){{{{ outputs[{box.output}] }}}}"
         source = f"(const int8_t *){{{{ outputs[{box.output}] }}}}"
         if not box.within_output:
             source = _source(graph, operator, box.input, constants)
-        lines.append(box_text(f"box_{number}", box, DTYPE_BYTES[output.dtype], source, target))
-    copies = any(merged(box, DTYPE_BYTES[output.dtype])[0] for box in boxes)
+        one = copied(f"box_{number}", box, DTYPE_BYTES[output.dtype], (source, sink), target)
+        lines.append(one.text)
+        work.update(one.work)
+        copies.append(one)
+    headers = tuple(dict.fromkeys(name for one in copies for name in one.headers))
     return Implementation(
-        kernel="mcud_copy_box" if copies else "memcpy",
+        kernel="mcud_copy_box" if headers else "memcpy",
         snippet="\n".join(lines),
         constants=tuple(constants.values()),
-        sources=("kernels/copy_box.c",) if copies else (),
-        headers=("copy_box.h",) if copies else (),
-        work=_work(graph, operator, boxes, fill),
+        sources=tuple(dict.fromkeys(name for one in copies for name in one.sources)),
+        headers=headers,
+        work=work,
+        code_bytes=CALL_BYTES + sum(one.code_bytes for one in copies),
         reason="the only kernel",
     )
-
-
-def _work(
-    graph: Graph, operator: Operator, boxes: Sequence[Box], fill: int | None
-) -> Mapping[str, float]:
-    """Bytes filled, boxes, innermost loops, single bytes, runs and what memcpy moves in them.
-
-    A box of one run is a memcpy of constant size, which compilers do in line up to 64 bytes.
-    """
-    names = (
-        "box", "loop", "byte", "run", "inline words", "inline rest", "short aligned words",
-        "short words", "short rest", "long aligned words", "long words", "long rest", "filled",
-    )  # fmt: skip
-    work = {"call": 1, **dict.fromkeys(names, 0)}
-    if fill is not None:
-        work["filled"] = sum(graph.tensors[index].bytes for index in operator.outputs)
-    for box in boxes:
-        output = graph.tensors[operator.outputs[box.output]]
-        loops, run = merged(box, DTYPE_BYTES[output.dtype])
-        runs = math.prod(extent for extent, _, _ in loops)
-        work["box"] += 1
-        work["loop"] += math.prod(extent for extent, _, _ in loops[:-1]) if loops else 0
-        work["byte" if run == 1 else "run"] += runs
-        steps = [box.in_start, box.out_start, *(step for loop in loops for step in loop[1:])]
-        aligned = not any(step % 4 for step in steps)
-        if not loops and run <= _INLINE_BYTES:
-            work["inline words"] += run // 4
-            work["inline rest"] += run % 4
-        elif run > 1:
-            length = "short" if run < _LONG_RUN_BYTES else "long"
-            work[f"{length} aligned words" if aligned else f"{length} words"] += runs * (run // 4)
-            work[f"{length} rest"] += runs * (run % 4)
-    return work
 
 
 def _source(graph: Graph, operator: Operator, position: int, constants: dict[int, Constant]) -> str:
@@ -228,8 +140,8 @@ class Movement(OperatorFamily):
     ) -> Sequence[Implementation]:
         boxes = self.boxes(graph, operator)
         fill = self.fill(graph, operator)
-        copy = movement(graph, operator, boxes, fill)
-        views = as_views(graph, operator, boxes) if fill is None else None
+        copy = movement(graph, operator, boxes, target, fill)
+        views = as_views(graph, operator, boxes) if operator.attributes.get(PLACED) else None
         return (copy,) if views is None else (views, copy)
 
     def row_implementations(
@@ -248,7 +160,7 @@ class Movement(OperatorFamily):
         if len(rows) < len(boxes):
             return ()
         windows = tuple(RowWindow(position) for position in sources)
-        return (replace(movement(graph, operator, rows), rows=RowForm(windows, flat=True)),)
+        return (replace(movement(graph, operator, rows, target), rows=RowForm(windows, flat=True)),)
 
 
 def _one_row(box: Box, source: Tensor, output: Tensor) -> Box | None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from mcudeploy.board import Core
 from mcudeploy.operators.base import Implementation
 
-_CALL_BYTES = 72
+CALL_BYTES = 72
 """What one operator's own function takes: its parameters in flash and the call."""
 
 
@@ -33,5 +33,5 @@ def code_bytes(implementations: Sequence[Implementation], core: Core) -> int:
     table = _sizes()[core.name]
     sources = {source for i in implementations for source in i.sources}
     kernels = sum(table.get(source, 0) for source in sources)
-    calls = sum(i.code_bytes or _CALL_BYTES for i in implementations if i.snippet)
+    calls = sum(i.code_bytes or CALL_BYTES for i in implementations if i.snippet)
     return table["runtime"] + kernels + calls

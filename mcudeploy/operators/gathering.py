@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mcudeploy.graph.ir import DTYPE_BYTES, Graph, Operator, Tensor
 from mcudeploy.operators.base import (
@@ -17,6 +20,15 @@ from mcudeploy.operators.base import (
     as_constant,
     register,
 )
+from mcudeploy.operators.box_copy import (
+    LONGEST_SHORT_RUN,
+    column_code_bytes,
+    column_work,
+    copies_columns,
+    straight_runs,
+    straight_work,
+)
+from mcudeploy.operators.code_size import CALL_BYTES
 from mcudeploy.operators.view import output_of, scale_limits, tensor_at
 
 _CALL = """
@@ -25,6 +37,39 @@ for (int32_t i = 0; i < {{ blocks }}; i++)
 {% endif %}
 {{ "    " if blocks > 1 }}{{ function }}((const int8_t *){{ source }}{{ " + i * %d" % (size * run) if blocks > 1 }}, (int8_t *){{ outputs[0] }}{{ " + i * %d" % (count * run) if blocks > 1 }}, {{ indices }}{{ " + i / %d * %d" % (outer, count) if batches > 1 }}, {{ count }}, {{ run }}{{ ", %d" % size if computed }});
 """  # noqa: E501
+
+_COLUMNS = """
+for (int32_t i = 0; i < {{ count }}; i++)
+{
+    mcud_copy_column((const int8_t *){{ source }} + {{ indices }}[i],
+        (int8_t *){{ outputs[0] }} + i * {{ run }}, {{ blocks }}, {{ size * run }},
+        {{ count * run }}, {{ run }});
+}
+"""
+_STRAIGHT = """
+for (int32_t i = 0; i < {{ outer }}; i++)
+{
+    const int8_t *const from = (const int8_t *){{ source }} + i * {{ size * run }};
+    int8_t *const to = (int8_t *){{ outputs[0] }} + i * {{ count * run }};
+{% for offset in offsets %}
+    mcud_copy_column(from + {{ offset }}, to + {{ loop.index0 * run }}, 1, 0, 0, {{ run }});
+{% endfor %}
+}
+"""
+_FEW_BLOCKS = 4
+
+
+def gather_work(calls: int, count: int, run: int) -> dict[str, float]:
+    """The work of `calls` calls of mcud_gather_runs or mcud_gather_indices."""
+    work: dict[str, float] = {"call": 1, "gather": calls}
+    runs = calls * count
+    if run == 1:
+        eights = count // 8
+        return {**work, "eight bytes": calls * eights, "byte": calls * (count % 8)}
+    if run <= LONGEST_SHORT_RUN:
+        kind = f"{run} bytes" if run <= 4 else f"{-(-run // 4)} words"
+        return {**work, f"run of {kind}": runs}
+    return {**work, "long run": runs, "words": runs * (run // 4), "rest": runs * (run % 4)}
 
 
 def gather_axis(operator: Operator, table: Tensor) -> int:
@@ -81,37 +126,69 @@ class Gather(OperatorFamily):
         axis, batch = gather_axis(operator, table), _batch_dims(operator, indices)
         outer, batches = math.prod(table.shape[batch:axis]), math.prod(table.shape[:batch])
         run = math.prod(table.shape[axis + 1 :]) * DTYPE_BYTES[table.dtype]
+        values: dict[str, Any] = {
+            "blocks": batches * outer, "batches": batches, "outer": outer,
+            "size": table.shape[axis], "count": indices.elements // batches, "run": run,
+        }  # fmt: skip
         constants = []
-        texts = {"source": "{{ inputs[0] }}", "indices": "{{ inputs[1] }}"}
+        source, places = "{{ inputs[0] }}", "{{ inputs[1] }}"
         if table.data is not None:
             constants.append(Constant("table", as_constant(table.data, table.dtype), "weights"))
-            texts["source"] = "{{ constants.table }}"
+            source = "{{ constants.table }}"
+        one = _computed(values)
         if indices.data is not None:
-            offsets = indices.data.astype(np.int64) * run
-            constants.append(Constant("offsets", as_constant(offsets, "int32"), "tables"))
-            texts["indices"] = "{{ constants.offsets }}"
-        computed = indices.data is None
-        function = "mcud_gather_indices" if computed else "mcud_gather_runs"
-        snippet = _CALL
-        for name, text in texts.items():
-            snippet = snippet.replace(f"{{{{ {name} }}}}", text)
-        return (
-            Implementation(
-                kernel=function,
-                snippet=snippet,
-                values={
-                    "function": function,
-                    "blocks": batches * outer,
-                    "batches": batches,
-                    "outer": outer,
-                    "size": table.shape[axis],
-                    "count": indices.elements // batches,
-                    "run": run,
-                    "computed": computed,
-                },
-                constants=tuple(constants),
-                sources=("kernels/gather.c",),
-                headers=("gather.h",),
-                reason="the only kernel",
-            ),
+            offsets = as_constant(indices.data.astype(np.int64) * run, "int32")
+            one = _constant(values, offsets, target)
+            places = "{{ constants.offsets }}"
+        snippet = one.snippet.replace("{{ source }}", source).replace("{{ indices }}", places)
+        return (replace(one, snippet=snippet, constants=(*constants, *one.constants)),)
+
+
+def _computed(values: dict[str, Any]) -> Implementation:
+    """Each index becomes an offset while the network runs."""
+    return Implementation(
+        kernel="mcud_gather_indices",
+        snippet=_CALL,
+        values={**values, "function": "mcud_gather_indices", "computed": True},
+        sources=("kernels/gather.c",),
+        headers=("gather.h",),
+        work=gather_work(values["blocks"], values["count"], values["run"]),
+        reason="the only kernel",
+    )
+
+
+def _constant(
+    values: dict[str, Any], offsets: npt.NDArray[np.int32], target: Target
+) -> Implementation:
+    """Few bytes at a time: one by one where there are few indices, else index by index."""
+    outer, count, run = values["outer"], values["count"], values["run"]
+    one = replace(
+        _computed(values),
+        kernel="mcud_gather_runs",
+        values={**values, "function": "mcud_gather_runs", "computed": False},
+        constants=(Constant("offsets", offsets, "tables"),),
+    )
+    if values["batches"] > 1 or not copies_columns(run, target):
+        return one
+    short = replace(
+        one, kernel="mcud_copy_box", sources=("kernels/copy_column.h",), headers=("copy_column.h",)
+    )
+    straight = straight_runs(count, run, target)
+    if outer >= _FEW_BLOCKS and (outer >= count or not straight):
+        steps = (outer, values["size"] * run, count * run)
+        return replace(
+            short,
+            snippet=_COLUMNS,
+            work=column_work(count, steps, run),
+            code_bytes=CALL_BYTES + column_code_bytes(outer, run),
         )
+    if not straight:
+        return one
+    return replace(
+        short,
+        snippet=_STRAIGHT,
+        values={**values, "offsets": offsets.ravel().tolist()},
+        constants=(),
+        work=straight_work(outer, count, run),
+        code_bytes=CALL_BYTES + count * column_code_bytes(1, run),
+    )

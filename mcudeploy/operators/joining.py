@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 
 from mcudeploy.graph.ir import Graph, Operator, Tensor
 from mcudeploy.operators.base import Implementation, Target, register
-from mcudeploy.operators.boxes import Box, Movement, byte_strides, constant_argument, integers
+from mcudeploy.operators.box_copy import Box
+from mcudeploy.operators.boxes import Movement, byte_strides, constant_argument, integers
 from mcudeploy.operators.view import activation_of, constant_at, output_of, tensor_at
 from mcudeploy.operators.windows import row_wise
 

@@ -25,6 +25,9 @@ from mcudeploy.operators.base import (
     as_constant,
     register,
 )
+from mcudeploy.operators.box_copy import column_code_bytes, straight_runs, straight_work
+from mcudeploy.operators.code_size import CALL_BYTES
+from mcudeploy.operators.gathering import gather_work
 from mcudeploy.operators.view import output_of, scale_limits, tensor_at
 
 Int64Array = npt.NDArray[np.int64]
@@ -34,9 +37,25 @@ _ONE = 1 << 10
 _NEAREST = """
 for (int32_t y = 0; y < {{ out_h }}; y++)
 {
-    mcud_gather_runs((const int8_t *){{ inputs[0] }} + {{ constants.rows }}[y], (int8_t *){{ outputs[0] }} + y * {{ row_bytes }}, {{ constants.columns }}, {{ out_w }}, {{ run }});
+    int8_t *const row = (int8_t *){{ outputs[0] }} + y * {{ row_bytes }};
+{% if repeats %}
+    if (y > 0 && {{ constants.rows }}[y] == {{ constants.rows }}[y - 1])
+    {
+        memcpy(row, row - {{ row_bytes }}, {{ row_bytes }});
+        continue;
+    }
+{% endif %}
+{% if straight %}
+    const int8_t *const from = (const int8_t *){{ inputs[0] }} + {{ constants.rows }}[y];
+{% for column in straight %}
+    mcud_copy_column(from + {{ column }}, row + {{ loop.index0 * run }}, 1, 0, 0, {{ run }});
+{% endfor %}
+{% else %}
+    mcud_gather_runs((const int8_t *){{ inputs[0] }} + {{ constants.rows }}[y], row,
+        {{ constants.columns }}, {{ out_w }}, {{ run }});
+{% endif %}
 }
-"""  # noqa: E501
+"""
 
 _NEAREST_ROW = """
 const int32_t from = {{ constants.rows }}[{{ row_begin }}] / {{ in_w * run }} % {{ in_ring }};
@@ -127,6 +146,26 @@ class Resize(OperatorFamily):
     def implementations(
         self, graph: Graph, operator: Operator, target: Target
     ) -> Sequence[Implementation]:
+        one = self._from_tables(graph, operator)
+        run, out_w = one.values["run"], one.values["out_w"]
+        if operator.kind == "RESIZE_BILINEAR" or not straight_runs(out_w, run, target):
+            return (one,)
+        rows, columns = one.constants
+        repeated = {"repeated": one.work["repeated"]}
+        straight = replace(
+            one,
+            kernel="mcud_copy_box",
+            values={**one.values, "straight": columns.data.tolist()},
+            constants=(rows,),
+            sources=("kernels/copy_column.h",),
+            headers=("copy_column.h",),
+            work=straight_work(len(set(rows.data.tolist())), out_w, run) | repeated,
+            code_bytes=CALL_BYTES + out_w * column_code_bytes(1, run),
+        )
+        return (straight,)
+
+    def _from_tables(self, graph: Graph, operator: Operator) -> Implementation:
+        """The kernel that finds rows and columns in tables."""
         source, output = tensor_at(graph, operator, 0), output_of(graph, operator)
         assert source is not None
         _, in_h, in_w, channels = source.shape
@@ -139,16 +178,19 @@ class Resize(OperatorFamily):
         )
         rows, columns = positions(in_h, out_h, *flags), positions(in_w, out_w, *flags)
         run = channels * DTYPE_BYTES[source.dtype]
+        work: dict[str, float] = {}
         if nearest:
+            made = len(set(rows.tolist()))
+            work = {**gather_work(made, out_w, run), "repeated": (out_h - made) * out_w * run}
             rows, columns = rows * (in_w * run), columns * run
         file = "gather" if nearest else "resize_bilinear_s8"
-        return (
-            Implementation(
+        return Implementation(
                 kernel="mcud_gather_runs" if nearest else "mcud_resize_bilinear_s8",
                 snippet=_NEAREST if nearest else _BILINEAR,
                 values={
                     "in_h": in_h, "in_w": in_w, "out_h": out_h, "out_w": out_w,
                     "channels": channels, "run": run, "row_bytes": out_w * run,
+                    "repeats": nearest and len(set(rows.tolist())) < out_h, "straight": [],
                 },
                 constants=(
                     Constant("rows", as_constant(rows, "int32"), "tables"),
@@ -156,16 +198,16 @@ class Resize(OperatorFamily):
                 ),
                 sources=(f"kernels/{file}.c",),
                 headers=(f"{file}.h",),
+                work=work,
                 reason="the only kernel",
-            ),
-        )  # fmt: skip
+            )  # fmt: skip
 
     def row_implementations(
         self, graph: Graph, operator: Operator, target: Target
     ) -> Sequence[Implementation]:
         source = tensor_at(graph, operator, 0)
         assert source is not None
-        (whole,) = self.implementations(graph, operator, target)
+        whole = self._from_tables(graph, operator)
         table = whole.constants[0].data
         if operator.kind == "RESIZE_NEAREST_NEIGHBOR":
             rows = table // (source.bytes // source.shape[1])

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from mcudeploy.graph.ir import Graph, Operator
 from mcudeploy.operators.base import register
-from mcudeploy.operators.boxes import Box, Movement, byte_strides, constant_argument, integers
+from mcudeploy.operators.box_copy import Box
+from mcudeploy.operators.boxes import Movement, byte_strides, constant_argument, integers
 from mcudeploy.operators.view import constant_at, output_of, tensor_at
 
 

@@ -23,6 +23,7 @@ from mcudeploy.graph.passes import (
     fold_pad,
     fuse_activations,
     fuse_tables,
+    place_parts,
     roll_steps,
 )
 
@@ -37,6 +38,7 @@ PASSES: tuple[ModuleType, ...] = (
     fuse_tables,
     roll_steps,
     drop_dead,
+    place_parts,
 )
 """In the order in which they run."""
 
