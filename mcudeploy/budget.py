@@ -23,6 +23,11 @@ from mcudeploy.operators.support import macs
 STACK_RESERVE_BYTES = 2048
 """What the linker script keeps for the stack; `test` reports how much of it was used."""
 
+EXTERNAL_NOTE = (
+    "{} is external memory, whose controller nothing here sets up: write board_external_init(), "
+    "which start-up calls before the network is touched (emulators need none)"
+)
+
 RUNTIME_RAM_BYTES = 1536
 """The most that start-up, serial link and C library take of .data and .bss."""
 
@@ -147,6 +152,9 @@ def budget(
     ]
     regions.append(_flash_budget(plan, target, constants))
     rows = operator_rows(plan)
+    if plan.external_regions:
+        names = " and ".join(plan.external_regions)
+        notes = (*notes, EXTERNAL_NOTE.format(names))
     return FitReport(
         model=model,
         board=plan.board,

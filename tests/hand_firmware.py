@@ -229,6 +229,7 @@ def _make_common_files(board: Board) -> Path:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     env = environment()
     context = {"board": board, "stack_bytes": STACK_BYTES, "model_sha256": MODEL_ID * 8}
+    context["external"] = ()
     header = HEADER.replace("EXTRA_OPERATORS", str(EXTRA_OPERATORS))
     (folder / "model.h").write_text(header, encoding="utf-8")
     for name in ("board_config.h", "board.ld"):

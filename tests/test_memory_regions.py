@@ -177,6 +177,10 @@ def test_external_memory_of_a_board_file_by_path_is_used_only_when_asked_for(
     size = made.deployment.plan.arenas["sdram"]
     script = (folder / "board.ld").read_text(encoding="utf-8")
     assert "sdram (rw) : ORIGIN = 0xC0000000, LENGTH = 16777216" in script
+    assert any("board_external_init()" in note for note in made.deployment.report.notes)
+    assert "board_external_init()" in (folder / "README.md").read_text(encoding="utf-8")
+    config = (folder / "lib/runtime/board_config.h").read_text(encoding="utf-8")
+    assert "#define BOARD_USES_EXTERNAL_MEMORY 1" in config
     source = (folder / "lib/model/model.c").read_text(encoding="utf-8")
     assert f'section(".region.sdram.arena"))) int8_t model_arena_sdram[{size}];' in source
 
@@ -200,3 +204,10 @@ def test_a_network_in_external_memory_runs_bit_exact(
     assert done.built.used_bytes["sdram"] == arenas["sdram"] > 0
     assert done.built.used_bytes["sram"] <= 8 * KIB
     assert read_elf(done.built.elf).address_of("model_arena_sdram") >= 0xC0000000
+
+    own = tmp_path / "firmware" / "src" / "sdram.c"
+    own.write_text("void board_external_init(void);\nint sdram_is_up;\n"
+                   "void board_external_init(void)\n{\n    sdram_is_up = 1;\n}\n")  # fmt: skip
+    built = mcudeploy.build(tmp_path / "firmware")
+    assert read_elf(built.elf).address_of("sdram_is_up")
+    assert mcudeploy.test(tmp_path / "firmware", random=2).passed

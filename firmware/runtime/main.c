@@ -16,6 +16,20 @@
 #include "selftest_run.h"
 #include "uart.h"
 
+#if BOARD_USES_EXTERNAL_MEMORY
+
+/*
+ * Sets up the controller of external memory, with the core at its clock. Write one in a file of
+ * your own: this one, which does nothing, then gives way. Emulators map such memory as it is.
+ */
+void board_external_init(void);
+
+__attribute__((weak)) void board_external_init(void)
+{
+}
+
+#endif
+
 static void say(const char *text)
 {
     while (*text != '\0')
@@ -49,6 +63,9 @@ int main(void)
     say("MCUDEPLOY " BOARD_NAME " ");
     say_number(device.clock.core_hz);
     say(device.clock.source == CLOCK_CONFIGURED ? " Hz\r\n" : " Hz, the fallback clock\r\n");
+#if BOARD_USES_EXTERNAL_MEMORY
+    board_external_init();
+#endif
     model_reset();
     device.selftest = selftest_run();
     model_reset();

@@ -184,6 +184,7 @@ def _rendered(
         "max_instructions": None,
         "has_library": has_library,
         "has_renode": has_renode(board),
+        "external": deployment.plan.external_regions,
         "labels": labels,
         "input_text": str(graph.tensors[graph.inputs[0]]).split(" ", 1)[1],
         "output_text": str(graph.tensors[graph.outputs[0]]).split(" ", 1)[1],

@@ -108,6 +108,12 @@ class Plan:
         """The input comes row by row and never lies in memory as a whole."""
         return any(stream.segment.fed for stream in self.streams)
 
+    @property
+    def external_regions(self) -> tuple[str, ...]:
+        """The regions behind an external bus that hold anything."""
+        external = self.board.regions("ram", external=True)
+        return tuple(r.name for r in external if r.external and self.arenas.get(r.name))
+
     def state_begin(self, region: str) -> int:
         """The offset in a region at which its state begins; its arena's end without state."""
         kept = [place.offset for place in self.state.values() if place.region == region]
