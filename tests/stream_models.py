@@ -117,11 +117,7 @@ class _Network:
         return made, left[1]
 
     def join(self, x: Map) -> Map:
-        parts = [self.branch(x, self.draw(st.integers(0, 2))) for _ in range(2)]
-        height, width, _ = x[1]
-        out = (height, width, sum(part[1][2] for part in parts))
-        made = self.b.operator("CONCATENATION", [part[0] for part in parts], self.map(out), axis=3)
-        return made, out
+        return self.joined([self.branch(x, self.draw(st.integers(0, 2))) for _ in range(2)])
 
     def pad(self, x: Map) -> Map:
         around = [(0, 0), *(self.draw(st.tuples(*[st.integers(0, 2)] * 2)) for _ in "hw"), (0, 0)]
@@ -156,11 +152,49 @@ class _Network:
         out = (height, channels, width)
         return self.b.operator("TRANSPOSE", [x[0], axes], self.map(out)), out
 
+    def shuffle(self, x: Map) -> Map:
+        """As a converter writes it: the channels as a matrix, transposed, in one row again."""
+        height, width, channels = x[1]
+        groups = self.draw(st.sampled_from([n for n in range(1, channels + 1) if not channels % n]))
+        shapes = [(1, height, width, groups, channels // groups)]
+        shapes += [(1, height, width, channels // groups, groups), (1, height, width, channels)]
+        made = x[0]
+        for kind, shape in zip(("RESHAPE", "TRANSPOSE", "RESHAPE"), shapes, strict=True):
+            argument = (0, 1, 2, 4, 3) if kind == "TRANSPOSE" else shape
+            constant = self.b.constant(np.array(argument, np.int32))
+            out = self.b.tensor(shape, scale=_JOINT, zero_point=self.zero_point)
+            made = self.b.operator(kind, [made, constant], out)
+        return made, x[1]
+
+    def split(self, x: Map) -> Map:
+        """Parts of the channels that go different ways and are joined, a shuffle unit's shape."""
+        height, width, channels = x[1]
+        if channels < 2:
+            return x
+        first = self.draw(st.integers(1, channels - 1))
+        shapes = [(height, width, first), (height, width, channels - first)]
+        parts = [self.map(shape) for shape in shapes]
+        axis = self.b.constant(np.array(3, np.int32))
+        if 2 * first == channels:
+            self.b.operator("SPLIT", [axis, x[0]], parts, num_splits=2)
+        else:
+            sizes = self.b.constant(np.array([first, channels - first], np.int32))
+            self.b.operator("SPLIT_V", [x[0], sizes, axis], parts, num_splits=2)
+        maps = list(zip(parts, shapes, strict=True))
+        return self.joined([self.branch(m, self.draw(st.integers(0, 2))) for m in maps])
+
+    def joined(self, parts: list[Map]) -> Map:
+        height, width, _ = parts[0][1]
+        out = (height, width, sum(part[1][2] for part in parts))
+        made = self.b.operator("CONCATENATION", [part[0] for part in parts], self.map(out), axis=3)
+        return made, out
+
     def end(self, x: Map) -> Map:
         """Nothing, or what sums up the whole map."""
-        kind = self.draw(st.sampled_from(["", "MEAN", "SUM", "AVERAGE_POOL_2D"]))
+        reductions, pools = ["MEAN", "SUM", "REDUCE_MAX"], ["AVERAGE_POOL_2D", "MAX_POOL_2D"]
+        kind = self.draw(st.sampled_from(["", *reductions, *pools]))
         height, width, channels = x[1]
-        if kind in ("MEAN", "SUM"):
+        if kind in reductions:
             axes = self.b.constant(np.array([1, 2], np.int32))
             keep = self.draw(st.booleans())
             shape = (1, 1, 1, channels) if keep else (1, channels)
@@ -194,6 +228,9 @@ def networks(draw: st.DrawFn) -> bytes:
                     "resize",
                     "slice",
                     "transpose",
+                    "shuffle",
+                    "split",
+                    "split",
                 ]
             ),
             min_size=1,

@@ -19,6 +19,7 @@ from mcudeploy.errors import InputError
 from mcudeploy.frontend.reference import Reference, golden_unavailable, sample_inputs
 from mcudeploy.frontend.tflite import read_tflite
 from mcudeploy.graph.ir import Graph
+from mcudeploy.graph.passes import join_shuffles, part_splits
 from mcudeploy.memory.checker import check_plan
 from mcudeploy.memory.plan import Placement, Plan
 from mcudeploy.memory.planner import make_plan
@@ -43,7 +44,8 @@ def base_plan(graph: Graph) -> tuple[Plan, list, list]:
 def streamed(model: bytes, cut: tuple[float, float], how: tuple[bool, bool]) -> Plan | None:
     """The plan that streams a part of a network; `how`: fed by rows (from its start), strips."""
     fed, strips = how
-    base, choices, forms = base_plan(read_tflite(model, "network"))
+    read = read_tflite(model, "network")
+    base, choices, forms = base_plan(part_splits.apply(join_shuffles.apply(read)))
     count = len(base.graph.operators)
     first = 0 if fed else int(cut[0] * count)
     end = first + max(1, round(cut[1] * (count - first)))

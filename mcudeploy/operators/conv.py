@@ -142,16 +142,16 @@ class Convolution(OperatorFamily):
     ) -> Sequence[Implementation]:
         shape = conv_shape(graph, operator)
         weights = constant_at(graph, operator, 1)
-        if target.kernels != "auto" or weights is None:
-            return ()
-        return conv_implementations(
-            shape,
-            conv_quantization(graph, operator, shape.out_c),
-            weights,
-            bias_of(graph, operator),
-            target,
-            single_rows=True,
-        )
+        assert weights is not None
+        fast: tuple[Implementation, ...] = ()
+        if target.kernels == "auto":
+            quantization = conv_quantization(graph, operator, shape.out_c)
+            bias = bias_of(graph, operator)
+            fast = conv_implementations(
+                shape, quantization, weights, bias, target, single_rows=True
+            )
+        # Plain C, which takes several times as long, for what nothing else can.
+        return fast or super().row_implementations(graph, operator, target)
 
 
 @register

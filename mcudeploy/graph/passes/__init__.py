@@ -23,6 +23,8 @@ from mcudeploy.graph.passes import (
     fold_pad,
     fuse_activations,
     fuse_tables,
+    join_shuffles,
+    part_splits,
     place_parts,
     roll_steps,
 )
@@ -34,6 +36,8 @@ PASSES: tuple[ModuleType, ...] = (
     drop_identities,
     fold_dilation,
     fold_pad,
+    join_shuffles,
+    part_splits,
     fuse_activations,
     fuse_tables,
     roll_steps,
