@@ -7,7 +7,9 @@
    beside first fit by size; the seconds are of one core.
 2. Every network of the zoo and every .tflite of the folder of models, without overlap and without
    scratch: peak, proven bound, gap. Those of over 300 operators must take less than 2 s.
-3. Networks whose branches can be run in many orders: live bytes in the order as built (branch
+3. Random networks of 300 operators with views, overlap rules and several kernels an operator
+   (tests/memory_graphs.py): each must take less than 2 s of one core.
+4. Networks whose branches can be run in many orders: live bytes in the order as built (branch
    after branch), level by level (as exporters write that sort by depth), and in the order found,
    with its bound.
 """
@@ -16,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,6 +26,10 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from memory_graphs import random_network
 
 from mcudeploy import zoo
 from mcudeploy.board import find_board
@@ -88,6 +95,23 @@ def networks(models: Path | None) -> Table:
         table.add_row(
             graph.name, str(len(graph.operators)), f"{found.peak_bytes:,}",
             f"{found.lower_bound_bytes:,}", f"{found.gap_bytes:,}", f"{1000 * seconds:.0f}",
+        )  # fmt: skip
+    return table
+
+
+def random_networks() -> Table:
+    table = Table("seed", "live bytes", "bound", "peak", "bound", "s", title="300 random operators")
+    for seed in range(10):
+        graph, candidates = random_network(seed, 300, 4000)
+        begin = time.process_time()
+        made = make_plan(graph, candidates, BOARD)
+        seconds = time.process_time() - begin
+        faults = check_plan(made)
+        assert not faults, faults
+        found = made.certificate
+        table.add_row(
+            str(seed), f"{found.order_live_bytes:,}", f"{found.order_bound_bytes:,}",
+            f"{found.peak_bytes:,}", f"{found.lower_bound_bytes:,}", f"{seconds:.2f}",
         )  # fmt: skip
     return table
 
@@ -185,6 +209,7 @@ def main() -> None:
     if arguments.instances:
         console.print(instances(arguments.instances, arguments.capacity))
     console.print(networks(arguments.models))
+    console.print(random_networks())
     console.print(reordered())
 
 

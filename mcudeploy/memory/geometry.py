@@ -80,28 +80,28 @@ def make_geometry(problem: Problem) -> Geometry:
     allowed = _allowed_pairs(problem)
     alone = [len(item.parts) == 1 for item in items]
     rows: list[list[tuple[int, int, int]]] = [[] for _ in items]
-    several: dict[tuple[int, int], None] = {}
+    several: dict[tuple[int, int], list[Interval]] = defaultdict(list)
     contradiction = None
-    units = [item.alignment for item in items]
-    sizes = [buffer.size for buffer in problem.buffers]
+    units, sizes = [i.alignment for i in items], [b.size for b in problem.buffers]
     for pair in meeting_pairs(problem):
         first, second = pair
+        low, high = allowed[pair] if pair in allowed else (-sizes[second], sizes[first])
+        if low >= high:
+            continue
         a, b = item_of[first], item_of[second]
+        unit = units[a] if units[a] < units[b] else units[b]
         if alone[a] and alone[b]:
-            low, high = allowed[pair] if pair in allowed else (-sizes[second], sizes[first])
-            if low < high:
-                unit = units[a] if units[a] < units[b] else units[b]
-                low, high = low // unit * unit, -(high // -unit) * unit
-                rows[b].append((a, low, high))
-                rows[a].append((b, -high, -low))
+            low, high = low // unit * unit, -(high // -unit) * unit
+            rows[b].append((a, low, high))
+            rows[a].append((b, -high, -low))
         elif a != b:
-            several[(a, b) if a < b else (b, a)] = None
-        else:
-            low, high = allowed.get(pair, (-sizes[second], sizes[first]))
-            if low < relative[second] - relative[first] < high:
-                contradiction = pair
-    for a, b in several:
-        for low, high in _between(problem, items[a], items[b], allowed):
+            shift = relative[first] - relative[second]
+            low, high = (low + shift) // unit * unit, -((high + shift) // -unit) * unit
+            several[(a, b) if a < b else (b, a)].append((low, high) if a < b else (-high, -low))
+        elif low < relative[second] - relative[first] < high:
+            contradiction = pair
+    for (a, b), intervals in several.items():
+        for low, high in merge(intervals):
             rows[b].append((a, low, high))
             rows[a].append((b, -high, -low))
     blocked = tuple(

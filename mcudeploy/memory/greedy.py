@@ -16,7 +16,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
-from mcudeploy.memory.geometry import Geometry, Interval, align_up
+from mcudeploy.memory.geometry import Geometry, Interval
 
 Order = list[int]
 _NOWHERE = -(1 << 80)
@@ -62,7 +62,7 @@ def lowest_free(obstacles: list[Interval], alignment: int) -> int:
         if low >= offset:
             break
         if high > offset:
-            offset = align_up(high, alignment)
+            offset = -(high // -alignment) * alignment
     return offset
 
 

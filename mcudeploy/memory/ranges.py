@@ -23,7 +23,7 @@ from mcudeploy.memory.geometry import Geometry
 
 _TURNS = 60
 """Narrowing stops after so many looks at each item; ranges are then wider than need be."""
-_DIVE_PAIRS = 100_000
+_DIVE_PAIRS = 60_000
 """Pairs of items that a dive looks at before it gives up; unrolled LSTMs need 15,000."""
 
 
@@ -95,8 +95,8 @@ class Ranges:
 
 def dive(geometry: Geometry, height: int) -> list[int] | None:
     """Item offsets of a packing of at most `height`, or None: it need not mean that none exists."""
-    # A dive looks at every item twice at least: at first, and when it is settled.
-    if any(geometry.blocked) or 2 * sum(map(len, geometry.forbidden)) > _DIVE_PAIRS:
+    # Every item is looked at first, when it is settled, and once between in all that succeed.
+    if any(geometry.blocked) or 3 * sum(map(len, geometry.forbidden)) > _DIVE_PAIRS:
         return None
     start = Ranges(geometry, height)
     if start.possible:
