@@ -6,7 +6,7 @@ kernel the counts are explained by its `work`: costs of at least zero that make 
 relative errors least (non-negative least squares; Lawson and Hanson 1974). With --check nothing is
 written: predictions are compared with counts of other layers than those that were fitted.
 
-    python benchmarks/fit_costs.py [--core cortex-m4f] [--kernel TEXT]
+    python benchmarks/fit_costs.py [--core cortex-m4f] [--kernel REGEX]
     python benchmarks/fit_costs.py --check [--core cortex-m4f]
 """
 
@@ -52,7 +52,7 @@ CHECKED_LAYERS = 6
 LEAST_COST = 0.005
 FIT_SEED, CHECK_SEED = 1, 1_000_003
 
-Measured = tuple[Layer, Implementation, tuple[int, int]]
+Measured = tuple[Layer, Implementation, tuple[int, ...]]
 
 
 def measure(core: Core, seed: int, checked: bool, kernel: str) -> Iterator[list[Measured]]:
@@ -64,7 +64,7 @@ def measure(core: Core, seed: int, checked: bool, kernel: str) -> Iterator[list[
             (layer, one)
             for layer in layers([maker], count, random, core)
             for one in layer.implementations
-            if kernel in one.kernel and (checked or one.work)
+            if re.search(kernel, one.kernel) and (checked or one.work)
         ]
         counts = count_costs(found, core, random)
         yield [(layer, one, n) for (layer, one), n in zip(found, counts, strict=True)]
@@ -75,7 +75,7 @@ def fit(rows: Sequence[Measured]) -> dict[str, list[float]]:
     names = list(dict.fromkeys(name for _, one, _ in rows for name in one.work))
     work = np.array([[one.work.get(name, 0.0) for name in names] for _, one, _ in rows])
     columns = []
-    for column in range(2):
+    for column in range(len(rows[0][2])):
         counts = np.array([count[column] for *_, count in rows], float)
         solution, _ = nnls(work / counts[:, None], np.ones(len(rows)), maxiter=10_000)
         columns.append(solution.tolist())
@@ -125,9 +125,11 @@ def is_same(one: Core, other: Core) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    cores = [name for name, core in CORES.items() if core.unicorn_model is not None]
+    cores = list(CORES)
     parser.add_argument("--core", choices=cores, action="append")
-    parser.add_argument("--kernel", default="", help="only kernels with this in their names")
+    parser.add_argument(
+        "--kernel", default="", help="only kernels whose names have this (regular expression)"
+    )
     parser.add_argument("--check", action="store_true")
     given = parser.parse_args()
     for name in given.core or [name for name in cores if name != "cortex-m7d"]:
@@ -138,12 +140,13 @@ def main() -> None:
                     found[kernel] += values
             show(CORES[name], found)
             continue
-        table = json.loads(TABLE.read_text(encoding="utf-8"))
         fitted = fit_core(CORES[name], given.kernel)
+        table = json.loads(TABLE.read_text(encoding="utf-8"))
         for same in (other for other, core in CORES.items() if is_same(core, CORES[name])):
             table[same] = {**table.get(same, {}), **fitted}
         text = json.dumps(table, indent=1, sort_keys=True)
-        text = re.sub(r"\[\s+([^]]*?),\s+([^]]*?)\s+\]", r"[\1, \2]", text)
+        text = re.sub(r"\[[^]]*\]", lambda costs: " ".join(costs[0].split()), text)
+        text = text.replace("[ ", "[").replace(" ]", "]")
         TABLE.write_text(text + "\n", encoding="utf-8")
 
 

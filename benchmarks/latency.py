@@ -4,6 +4,7 @@
 First table: CMSIS-NN's kernels, which TFLM and microTVM call too, by our model and as published;
 the distance is the model's error plus all that differs between the builds. Second: our kernels by
 the same model beside the fastest published stacks, which were measured on silicon: ours are not.
+Third: a Cortex-M7, where only networks of about the same layers were published.
 
     python benchmarks/latency.py [--json FILE]          needs MCUDEPLOY_MODELS
 """
@@ -17,16 +18,17 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from peers import PEERS, Peer
+from peers import FASTEST, M7, M7_BOARD, M7_HZ, PEERS, PEERS_BOARD, SAME_KERNELS, Peer
 from rich.console import Console
 
 import mcudeploy
+from mcudeploy import zoo
+from mcudeploy.board import find_board
+from mcudeploy.operators.base import Target
+from mcudeploy.operators.costs import predicted_milliseconds
+from mcudeploy.operators.support import candidates
 from mcudeploy.report.jsonify import document
 from mcudeploy.report.terminal import table
-
-BOARD = "nucleo_l4r5zi"
-SAME_KERNELS = ("TFLM+CMSIS-NN", "microTVM")
-FASTEST = ("X-CUBE-AI", "Plumerai")
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,10 @@ class Row:
 
 def measure(peer: Peer, models: Path, kernels: str, folder: Path) -> Row:
     project = mcudeploy.generate(
-        models / f"{peer.model}.tflite", BOARD, folder / f"{peer.short}-{kernels}", kernels=kernels
+        models / f"{peer.model}.tflite",
+        PEERS_BOARD,
+        folder / f"{peer.short}-{kernels}",
+        kernels=kernels,
     )
     mcudeploy.build(project.folder)
     profile = mcudeploy.profile(project.folder)
@@ -84,6 +89,27 @@ def show(title: str, rows: list[Row], peers: tuple[str, ...]) -> None:
     out.print(made)
 
 
+def show_m7() -> None:
+    """The prediction of `fit`, at the clock of the published measurements."""
+    board = find_board(M7_BOARD)
+    board = board.model_copy(update={"clock": board.clock.model_copy(update={"hz": M7_HZ})})
+    numbers = ("width", "resolution", "estimate ms", "published ms", "distance")
+    made = table("network", *numbers, right=numbers)
+    for one in M7:
+        graph = zoo.graph(one.name, width=one.width, resolution=one.resolution)
+        kernels = candidates(graph, Target(board.core, "cmsis-nn", sizes_only=True))
+        times = [predicted_milliseconds(offered[0], board) for offered in kernels]
+        estimate = sum(time or 0.0 for time in times)
+        assert None not in times
+        made.add_row(
+            one.name, f"{one.width}", f"{one.resolution}", f"{estimate:.1f}", f"{one.ms:.0f}",
+            f"{100 * (estimate / one.ms - 1):+.0f} %",
+        )  # fmt: skip
+    out = Console(width=110, highlight=False)
+    out.print(f"\nCMSIS-NN's kernels on {M7_BOARD} at {M7_HZ // 1_000_000} MHz, and published")
+    out.print(made)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path)
@@ -100,6 +126,7 @@ def main() -> int:
             ]
     show("CMSIS-NN's kernels, estimated, and published", rows["cmsis-nn"], SAME_KERNELS)
     show("\nours, estimated, and the fastest published", rows["auto"], FASTEST)
+    show_m7()
     if given.json:
         given.json.write_text(document("latency", rows=rows["cmsis-nn"] + rows["auto"]) + "\n")
     return 0

@@ -24,7 +24,10 @@ class Peer:
     ms: dict[str, float]
 
 
-PEERS_CORE = "cortex-m4f"
+PEERS_CORE, PEERS_BOARD = "cortex-m4f", "nucleo_l4r5zi"
+SAME_KERNELS = ("TFLM+CMSIS-NN", "microTVM")
+"""Those that call CMSIS-NN, as we do with `--kernels cmsis-nn`."""
+FASTEST = ("X-CUBE-AI", "Plumerai")
 
 PEERS = (
     Peer(
@@ -46,3 +49,24 @@ PEERS = (
     Peer("micro_speech_quantized", "micro_speech", 1_494_959, None, 6_836, 46_348, None, {}),
     Peer("hello_world_int8", "hello_world", 3_518, None, 772, 28_512, None, {}),
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A zoo member by CMSIS-NN on a Cortex-M7, as its nearest relative was measured there."""
+
+    name: str
+    width: float
+    resolution: int
+    ms: float
+
+
+M7_BOARD, M7_HZ = "nucleo_h743zi", 480_000_000
+M7 = (
+    Measured("mobilenet_v2", 0.3, 64, 43.0),
+    Measured("proxylessnas_mobile", 0.3, 64, 54.0),
+    Measured("proxylessnas_mobile", 0.3, 176, 380.0),
+)
+"""TensorFlow Lite Micro with CMSIS-NN (011bf32, -Ofast) on an STM32H743 at 480 MHz: Lin, Zhu, Chen,
+Wang, Han, "Tiny Machine Learning: Progress and Futures", IEEE Circuits and Systems Magazine, 2023,
+Table 3. Their networks round channels otherwise; whether the caches were on is not said."""

@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from cost_edges import dequantize, lstm, quantize, svdf
 from kernel_emulator import CountedProgram
 from kernel_program import Case
+from qemu_counter import count_on_qemu
 from tflite_builder import ModelBuilder
 
 from mcudeploy.board import Core
@@ -38,12 +41,22 @@ class Layer:
         inputs = []
         for index in operator.inputs:
             tensor = self.graph.tensors[index] if index != NO_TENSOR else None
-            size = tensor.bytes if tensor is not None and not tensor.is_constant else 1
+            size = tensor.elements if tensor is not None and not tensor.is_constant else 1
             values = random.normal(0, 40, size)
             if operator.kind == "SOFTMAX":  # whose time depends on its data
                 values = random.integers(-128, 128, size)
-            inputs.append(np.clip(values, -128, 127).astype(np.int8))
-        return Case(implementation, tuple(inputs), self.graph.tensors[operator.outputs[0]].bytes)
+            dtype = "int8" if tensor is None or size == 1 else tensor.dtype
+            if dtype != "float32":
+                values = np.clip(values, np.iinfo(dtype).min, np.iinfo(dtype).max)
+            inputs.append(values.astype(dtype).view(np.int8))
+        output = self.graph.tensors[operator.outputs[0]]
+        return Case(_of_any_type(implementation), tuple(inputs), output.bytes)
+
+
+def _of_any_type(one: Implementation) -> Implementation:
+    """Programs know buffers of int8 alone."""
+    casts = re.sub(r"\{\{ ((?:in|out)puts\[\d+\]) \}\}", r"(void *)({{ \1 }})", one.snippet)
+    return replace(one, snippet=casts)
 
 
 def _pick(random: Random, values: Sequence[int]) -> int:
@@ -67,7 +80,7 @@ def _same(size: int, kernel: int, stride: int, dilation: int, padding: str) -> i
 def _window(random: Random, *, one_by_one: bool = False) -> tuple[int, int, int, int, str]:
     """Height and width of the map, kernel, stride, padding."""
     height, width = (int(v) for v in random.integers(3, 15, 2))
-    kernel = 1 if one_by_one else _pick(random, (2, 3, 3, 3, 5))
+    kernel = 1 if one_by_one else _pick(random, (2, 3, 3, 3, 5, 7))
     if kernel > min(height, width):
         kernel = 3
     padding = "VALID" if one_by_one else str(random.choice(["SAME", "SAME", "VALID"]))
@@ -77,7 +90,8 @@ def _window(random: Random, *, one_by_one: bool = False) -> tuple[int, int, int,
 def _convolution(b: ModelBuilder, random: Random, one_by_one: bool) -> int:
     height, width, kernel, stride, padding = _window(random, one_by_one=one_by_one)
     in_c, out_c = _pick(random, _CHANNELS[:14]), _pick(random, _CHANNELS[1:14])
-    out = [_same(n, kernel, stride, 1, padding) for n in (height, width)]
+    dilation = _dilation(random, min(height, width), kernel, stride)
+    out = [_same(n, kernel, stride, dilation, padding) for n in (height, width)]
     x = b.input((1, height, width, in_c), scale=1.0, zero_point=int(random.integers(-128, 128)))
     w = b.constant(_weights(random, (out_c, kernel, kernel, in_c)), scale=[1.0] * out_c)
     bias = b.constant(np.zeros(out_c, np.int32), scale=[1.0] * out_c)
@@ -85,17 +99,19 @@ def _convolution(b: ModelBuilder, random: Random, one_by_one: bool) -> int:
     y = b.tensor((1, *out, out_c), scale=scale, zero_point=int(random.integers(-128, 128)))
     return b.operator(
         "CONV_2D", [x, w, bias], y, padding=padding, stride_h=stride, stride_w=stride,
-        dilation_h_factor=1, dilation_w_factor=1,
+        dilation_h_factor=dilation, dilation_w_factor=dilation,
     )  # fmt: skip
+
+
+def _dilation(random: Random, side: int, kernel: int, stride: int) -> int:
+    return 2 if random.random() < 0.1 and stride == 1 and (kernel - 1) * 2 < side else 1
 
 
 def _depthwise(b: ModelBuilder, random: Random) -> int:
     height, width, kernel, stride, padding = _window(random)
     in_c, multiplier = _pick(random, _CHANNELS[1:14]), _pick(random, (1, 1, 1, 2, 4, 8))
-    in_c = min(in_c, 8) if multiplier > 1 else in_c
-    dilation = 1
-    if random.random() < 0.1 and stride == 1 and (kernel - 1) * 2 < min(height, width):
-        dilation = 2
+    in_c = int(random.integers(1, 9)) if multiplier > 1 else in_c
+    dilation = _dilation(random, min(height, width), kernel, stride)
     out = [_same(n, kernel, stride, dilation, padding) for n in (height, width)]
     out_c = in_c * multiplier
     x = b.input((1, height, width, in_c), scale=1.0, zero_point=int(random.integers(-128, 128)))
@@ -229,6 +245,20 @@ MAKERS: dict[str, Callable[[ModelBuilder, Random], int]] = {
     "dense": lambda b, r: _dense(b, r, False),
     "dense per row": lambda b, r: _dense(b, r, True),
     "softmax": _softmax,
+    **{
+        f"QUANTIZE {source} {target}":
+            lambda b, r, source=source, target=target: quantize(b, r, source, target)
+        for source, target in (
+            ("float32", "int8"), ("float32", "int16"), ("uint8", "int8"), ("int16", "int8"),
+            ("int8", "int16"),
+        )
+    },
+    **{
+        f"DEQUANTIZE {source}": lambda b, r, source=source: dequantize(b, r, source)
+        for source in ("int8", "uint8", "int16")
+    },
+    **{f"SVDF {state}": lambda b, r, state=state: svdf(b, r, state) for state in ("int8", "int16")},
+    "LSTM": lstm,
     "product": _product,
     "table": _table,
     **{k: (lambda b, r, k=k: _pool(b, r, k)) for k in ("AVERAGE_POOL_2D", "MAX_POOL_2D")},
@@ -271,15 +301,15 @@ def layers(makers: Sequence[str], count: int, random: Random, core: Core) -> Ite
 def count_instructions(
     measured: Sequence[tuple[Layer, Implementation]], core: Core, random: Random
 ) -> list[int]:
-    """Exact instructions of each implementation on random input, compiled as projects are."""
-    return [instructions for instructions, _ in count_costs(measured, core, random)]
+    """The instructions of `count_costs`."""
+    return [count[0] for count in count_costs(measured, core, random)]
 
 
 def count_costs(
     measured: Sequence[tuple[Layer, Implementation]], core: Core, random: Random
-) -> list[tuple[int, int]]:
-    """Exact instructions, and cycles by the core's model, as in `count_instructions`."""
-    counts = []
+) -> list[tuple[int, ...]]:
+    """Exact instructions and, where the core has a model, cycles; compiled as projects are."""
+    counts: list[tuple[int, ...]] = []
     tree = cmsis_nn.source()
     for start in range(0, len(measured), _PROGRAM_CASES):
         cases = [layer.case(one, random) for layer, one in measured[start : start + _PROGRAM_CASES]]
@@ -292,6 +322,9 @@ def count_costs(
         files = [str(tree / f) for f in cmsis_nn.closure(sorted(functions)) if f.suffix == ".c"]
         more = ["-I", str(tree / "Include"), "-include", "string.h", *files]
         with tempfile.TemporaryDirectory() as folder:
+            if core.mve:
+                counts += [(count,) for count in count_on_qemu(cases, Path(folder), more)]
+                continue
             program = CountedProgram(cases, core, Path(folder), more=more)
             runs = [program.run(index) for index in range(len(cases))]
             counts += [(run.instructions, run.cycles) for run in runs]

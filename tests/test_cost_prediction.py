@@ -89,7 +89,8 @@ def test_a_kernel_states_a_formula_or_work_or_nothing():
     assert 59 + 2 * 60 + 900 < (predicted_instructions(worked, M4F) or 0) < 59 + 2 * 80 + 920
     assert predicted_instructions(made("mine"), M4F) is None
     assert predicted_instructions(made("unmeasured", work={"call": 1}), M4F) is None
-    assert predicted_instructions(worked, CORES["cortex-m55"]) is None
+    assert predicted_instructions(worked, CORES["cortex-m55"]) is not None
+    assert predicted_cycles(worked, CORES["cortex-m55"]) is None
     assert predicted_instructions(replace(worked, snippet=""), M4F) == 0
 
 

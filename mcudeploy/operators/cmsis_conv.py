@@ -14,6 +14,11 @@ import numpy as np
 
 from mcudeploy.board import Core
 from mcudeploy.operators.base import Constant, Implementation, Target, as_constant
+from mcudeploy.operators.helium_work import (
+    helium_convolution_work,
+    helium_depthwise_work,
+    helium_product_work,
+)
 from mcudeploy.operators.shapes import ConvQuantization, ConvShape, Int8Array, Int32Array
 from mcudeploy.operators.work import Work, convolution_work, depthwise_work, product_work
 
@@ -108,14 +113,15 @@ def convolution_function(shape: ConvShape) -> str:
     return "arm_convolve_s8"
 
 
-def convolution_function_work(shape: ConvShape) -> Work:
+def convolution_function_work(shape: ConvShape, core: Core) -> Work:
     """The work of `convolution_function`: 1x1 is a product, by rows where it has a stride."""
     function = convolution_function(shape)
+    product = helium_product_work if core.mve else product_work
     if function == "arm_convolve_1x1_s8_fast":
-        return product_work(shape.out_h * shape.out_w, shape.out_c, shape.in_c)
+        return product(shape.out_h * shape.out_w, shape.out_c, shape.in_c)
     if function == "arm_convolve_1x1_s8":
-        return product_work(shape.out_w, shape.out_c, shape.in_c, calls=shape.out_h)
-    return convolution_work(shape)
+        return product(shape.out_w, shape.out_c, shape.in_c, calls=shape.out_h)
+    return helium_convolution_work(shape) if core.mve else convolution_work(shape)
 
 
 def convolution_scratch(shape: ConvShape, core: Core) -> int:
@@ -143,7 +149,7 @@ def cmsis_convolution(
         quantization,
         _constants(quantization, weights, bias),
         convolution_scratch(shape, target.core),
-        convolution_function_work(shape),
+        convolution_function_work(shape, target.core),
         params_type="cmsis_nn_conv_params",
         kernel_n=shape.out_c,
         kernel_c=shape.in_c,
@@ -184,13 +190,15 @@ def cmsis_depthwise(
     if bias is None:
         # The optimized kernels read biases without asking whether there are any.
         bias = np.zeros(shape.out_c, np.int32)
+    function = depthwise_function(shape, target.core)
+    with_helium = target.core.mve and function == "arm_depthwise_conv_s8_opt"
     return _implementation(
-        depthwise_function(shape, target.core),
+        function,
         shape,
         quantization,
         _constants(quantization, weights, bias),
         depthwise_scratch(shape, target.core),
-        depthwise_work(shape, depthwise_function(shape, target.core)),
+        helium_depthwise_work(shape) if with_helium else depthwise_work(shape, function),
         params_type="cmsis_nn_dw_conv_params",
         kernel_n=1,
         kernel_c=shape.out_c,

@@ -148,6 +148,7 @@ def quantize_edge(graph: Graph, operator: Operator) -> Implementation:
             overlaps=elementwise_overlap(0),
             sources=("kernels/table_s8.c",),
             headers=("table_s8.h",),
+            work=elements_work(source.elements),
             reason="one look-up an element",
         )
     widens = target.dtype == "int16"

@@ -18,6 +18,7 @@ from mcudeploy.operators.base import (
     as_constant,
     register,
 )
+from mcudeploy.operators.helium_work import helium_dense_work, helium_product_work
 from mcudeploy.operators.kernels.fully_connected import fully_connected_implementation
 from mcudeploy.operators.kernels.fully_connected_mve import helium_fully_connected
 from mcudeploy.operators.matmul import matmul, requantization
@@ -37,7 +38,7 @@ from mcudeploy.operators.view import (
     quantization_of,
     tensor_at,
 )
-from mcudeploy.operators.work import fully_connected_work, product_work
+from mcudeploy.operators.work import Work, fully_connected_work, product_work
 
 _CALL = """
 static const cmsis_nn_fc_params params = {
@@ -112,6 +113,13 @@ def fully_connected_quantization(graph: Graph, operator: Operator, out_c: int) -
     )
 
 
+def _library_work(shape: FullyConnectedShape, core: Core, *, per_row: bool) -> Work:
+    if per_row:
+        product = helium_product_work if core.mve else product_work
+        return product(shape.batches, shape.out_c, shape.in_c)
+    return helium_dense_work(shape) if core.mve else fully_connected_work(shape, dsp=core.dsp)
+
+
 def cmsis_fully_connected(
     shape: FullyConnectedShape,
     quantization: ConvQuantization,
@@ -150,9 +158,7 @@ def cmsis_fully_connected(
         constants=tuple(constants),
         sources=(f"cmsis-nn:{function}",),
         headers=("arm_nnfunctions.h",),
-        work=product_work(shape.batches, shape.out_c, shape.in_c)
-        if per_row
-        else fully_connected_work(shape),
+        work=_library_work(shape, core, per_row=per_row),
         reason="CMSIS-NN",
     )
 

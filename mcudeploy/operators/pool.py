@@ -10,6 +10,7 @@ from mcudeploy.board import Core
 from mcudeploy.graph.ir import Graph, Operator
 from mcudeploy.operators.arithmetic import activation_range
 from mcudeploy.operators.base import Implementation, OperatorFamily, Target, register
+from mcudeploy.operators.helium_work import helium_pool_work
 from mcudeploy.operators.kernels.pool import pool_accumulated, pool_implementation
 from mcudeploy.operators.shapes import PoolShape
 from mcudeploy.operators.view import (
@@ -109,7 +110,7 @@ class Pooling(OperatorFamily):
             scratch_bytes=scratch,
             sources=(f"cmsis-nn:{function}",),
             headers=("arm_nnfunctions.h",),
-            work=pool_work(shape),
+            work=helium_pool_work(shape) if target.core.mve else pool_work(shape),
             reason="CMSIS-NN",
         )
         fast = None

@@ -31,6 +31,7 @@ from mcudeploy.operators.view import (
     quantization_of,
     tensor_at,
 )
+from mcudeploy.operators.work import lstm_work, svdf_work
 
 _SVDF = """
 static const mcud_svdf_s8_t params = {
@@ -166,6 +167,7 @@ class Svdf(OperatorFamily):
                 overlaps=(OverlapRule(input=0, max_distance=0, min_distance=0),),
                 sources=("kernels/svdf_s8.c",),
                 headers=("svdf_s8.h",),
+                work=svdf_work(feature.shape, rank, time.shape[1], state.dtype),
                 reason="the only kernel",
             ),
         )  # fmt: skip
@@ -239,14 +241,16 @@ class Lstm(OperatorFamily):
             assert bias is not None
             constants.append(Constant(f"{gate}_biases", as_constant(bias, "int32"), "biases"))
             gates[gate] = self._gate(graph, operator, number)
+        parameters = self._parameters(graph, operator)
         return (
             Implementation(
                 kernel="mcud_lstm_s8",
                 snippet=_LSTM,
-                values={"gates": gates, "p": self._parameters(graph, operator)},
+                values={"gates": gates, "p": parameters},
                 constants=tuple(constants),
                 sources=("kernels/lstm_s8.c", "cmsis-nn:arm_nn_activation_s16"),
                 headers=("lstm_s8.h",),
+                work=lstm_work(parameters["steps"], parameters["in_c"], parameters["units"]),
                 reason="the only kernel",
             ),
         )

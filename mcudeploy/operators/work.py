@@ -144,11 +144,20 @@ def depthwise_work(s: ConvShape, function: str) -> Work:
     }
 
 
-def fully_connected_work(s: FullyConnectedShape) -> Work:
+def fully_connected_work(s: FullyConnectedShape, *, dsp: bool) -> Work:
     """arm_nn_vec_mat_mult_t_s8: two rows of weights at a time with DSP, three without."""
     fours, rest = divmod(s.in_c, 4)
     twos, single = divmod(s.out_c, 2)
     threes, left = divmod(s.out_c, 3)
+    if not dsp:
+        return {
+            "call": 1,
+            "vector": s.batches,
+            "three": s.batches * threes,
+            "three, column": s.batches * threes * s.in_c,
+            "left": s.batches * left,
+            "left, column": s.batches * left * s.in_c,
+        }
     return {
         "call": 1,
         "vector": s.batches,
@@ -158,10 +167,6 @@ def fully_connected_work(s: FullyConnectedShape) -> Work:
         "single": s.batches * single,
         "single, four": s.batches * single * fours,
         "single, one": s.batches * single * rest,
-        "three": s.batches * threes,
-        "three, column": s.batches * threes * s.in_c,
-        "left": s.batches * left,
-        "left, column": s.batches * left * s.in_c,
     }
 
 
@@ -266,4 +271,25 @@ def scattered_work(s: ConvShape) -> Work:
         "column": heights * tried_w * s.out_c,
         "tap": heights * widths * s.out_c,
         "product": heights * widths * s.out_c * s.in_c,
+    }
+
+
+def svdf_work(feature: tuple[int, ...], rank: int, memory: int, state: str) -> Work:
+    """mcud_svdf_s8, weights (filters, inputs); the state is moved whole by a memmove."""
+    filters, inputs = feature
+    return {
+        "call": 1,
+        "filter": filters,
+        "product": filters * inputs,
+        "unit": filters // rank,
+        f"tap, {state}": filters * memory,
+    }
+
+
+def lstm_work(steps: int, inputs: int, units: int) -> Work:
+    """mcud_lstm_s8: four gates of each unit in each step."""
+    return {
+        "call": 1,
+        "unit": steps * units,
+        "product": 4 * steps * units * (inputs + units),
     }

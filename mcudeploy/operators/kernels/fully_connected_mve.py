@@ -13,6 +13,7 @@ from mcudeploy.operators.base import (
     as_constant,
     zeros_of_size,
 )
+from mcudeploy.operators.helium_work import helium_dense_work
 from mcudeploy.operators.kernels.fully_connected import (
     fully_connected_max_distance,
     fully_connected_requantizations,
@@ -63,6 +64,7 @@ def helium_fully_connected(
         overlaps=(OverlapRule(input=0, max_distance=fully_connected_max_distance(shape)),),
         sources=("kernels/fully_connected_mve_s8.c",),
         headers=("fully_connected_mve_s8.h",),
+        work=helium_dense_work(shape),
         reason="four channels share each block of sixteen inputs",
     )
 
