@@ -27,12 +27,20 @@ POISON = 0xA5
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One call: `distance` is output address - address of input 0, None keeps them apart."""
+    """One call: `distance` is output address - address of input 0, None keeps them apart.
+
+    A kernel that writes its output over its input is given it there.
+    """
 
     implementation: Implementation
     inputs: tuple[npt.NDArray[np.int8], ...]
     output_bytes: int
     distance: int | None = None
+
+    def __post_init__(self) -> None:
+        for place in self.implementation.placed:
+            if place.written:
+                object.__setattr__(self, "distance", place.distance)
 
 
 def _constants(case: Case, name: str) -> str:

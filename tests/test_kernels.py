@@ -125,11 +125,24 @@ def check(
 
 
 def overlapped(made: Implementation, layer: cases.Layer, beyond: int) -> Case:
+    if made.is_in_place:
+        return Case(made, (layer.x,), layer.expected.size)
     rule = made.overlaps[0]
     if rule.max_distance is not None:
         return Case(made, (layer.x,), layer.expected.size, rule.max_distance + beyond)
     assert rule.min_distance is not None
     return Case(made, (layer.x,), layer.expected.size, rule.min_distance - beyond)
+
+
+def depthwise_in_place(random: cases.Random, target: Target) -> Made | None:
+    """One of the kernels that write a map over itself, of a layer that has any."""
+    layer = cases.convolution(random, depthwise=True)
+    assert isinstance(layer.shape, ConvShape)
+    made = depthwise_implementations(
+        layer.shape, layer.quantization, layer.weights, layer.bias, target
+    )
+    found = [one for one in made if one.is_in_place]
+    return (found[int(random.integers(len(found)))], layer) if found else None
 
 
 FAMILIES = pytest.mark.parametrize("make", [convolution, depthwise, dense])
@@ -149,6 +162,18 @@ def test_layers_of_any_shape_give_the_reference_bytes(
     layers = batch(make, seed, targets[0])
     program = [Case(made, (layer.x,), layer.expected.size) for made, layer in layers]
     check(program, [layer.expected for _, layer in layers], tmp_path, targets)
+
+
+@seeds
+@one_program
+def test_depthwise_layers_in_place_give_the_reference_bytes(seed: int, tmp_path: Path) -> None:
+    random = np.random.default_rng(seed)
+    layers: list[Made] = []
+    while len(layers) < LAYERS // 2:
+        drawn = depthwise_in_place(random, cases.M4F)
+        layers += [] if drawn is None else [drawn]
+    program = [Case(made, (layer.x,), layer.expected.size) for made, layer in layers]
+    check(program, [layer.expected for _, layer in layers], tmp_path)
 
 
 @ON_CORES

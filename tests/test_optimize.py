@@ -21,7 +21,7 @@ BOARD = find_board("nucleo_l4r5zi")
 MOST_CODE = 12 * 1024
 """Bytes of code beyond CMSIS-NN's alone."""
 MOST_WEIGHTS, MOST_WEIGHTS_PERCENT = 256, 3
-"""Bytes of weights, biases and requantization constants beyond CMSIS-NN's, whichever is more."""
+"""Bytes of weights, biases and all tables beyond CMSIS-NN's, whichever is more."""
 
 
 def planned(name: str, optimize: str) -> Deployment:
@@ -38,15 +38,11 @@ def ram(made: Deployment) -> int:
 
 
 def check_growth(made: Deployment) -> None:
-    """A table of exponentials is no weight; it is less than the code that it stands for."""
     found = growth(made.plan.graph, made.plan.implementations, made.target)
-    constants = [c for one in made.plan.implementations for c in one.constants]
-    tables = sum(c.bytes for c in constants if c.name == "exponentials")
-    weights = sum(c.bytes for c in constants) - tables
-    grown = found.constants_bytes - tables
-    before = weights - grown
+    constants = sum(c.bytes for one in made.plan.implementations for c in one.constants)
+    before = constants - found.constants_bytes
     assert found.code_bytes <= MOST_CODE
-    assert grown <= max(MOST_WEIGHTS, MOST_WEIGHTS_PERCENT * before / 100)
+    assert found.constants_bytes <= max(MOST_WEIGHTS, MOST_WEIGHTS_PERCENT * before / 100)
     assert found.note in made.report.notes
 
 
@@ -60,11 +56,13 @@ def test_balanced_grows_real_models_little(real_model: Callable[[str], Path], na
     check_growth(mcudeploy.prepare(real_model(name), BOARD))
 
 
-@pytest.mark.parametrize("name", ["keyword_spotting", "wake_words"])
-def test_speed_takes_more_ram_where_there_is_room(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "most"), [("keyword_spotting", 2_960_000), ("wake_words", 8_400_000)]
+)
+def test_speed_takes_more_ram_where_there_is_room(name: str, most: int) -> None:
     fast, balanced = planned(name, "speed"), planned(name, "balanced")
     assert fast.report.fits
-    assert instructions(fast) < 0.9 * instructions(balanced)
+    assert instructions(fast) < min(most, instructions(balanced))
     assert ram(fast) > ram(balanced)
 
 

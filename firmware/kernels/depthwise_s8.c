@@ -13,229 +13,13 @@
  * the plain loop over pairs of taps.
  *
  * Since a strip's outputs are written channel by channel, an output may lie over rows that the
- * strip and all later ones no longer read, but not over the strip's own.
+ * strip and all later ones no longer read, but not over the strip's own. A map that keeps its size
+ * can be convolved in place, too: then two channels go through all strips before the next two, and
+ * the planes keep the rows that the next strip shares with this one.
  */
 #include "depthwise_s8.h"
 
-#define SHIFT 2
-#define FLAG_EXACT 0x100
-
-/* A strip of one channel. The assembly knows the order. */
-typedef struct {
-    int32_t multiplier;
-    int32_t addend;         /* exact: (2 * zero point + 1) << (e - 1) */
-    int32_t start;
-    int32_t pixel_bytes;    /* from an output to its right neighbour */
-    const uint32_t *row_end; /* of row 0, behind the last pair of outputs */
-    int32_t exponent;
-    int32_t rows;
-    int32_t out_skip;       /* from behind the last pair of outputs to the next row */
-    int32_t plane_skip;     /* the same in the plane */
-    int32_t row_step;       /* from an output row's first plane row to the next's */
-    int32_t odd;            /* an output is left behind the last pair */
-    const uint32_t *row0, *row1, *row2;
-    uint32_t weights[6];
-    int8_t *out;
-    int32_t walked;         /* words of a plane row before row_end */
-} strip;
-
-/* Two outputs at a time, all weights in registers. */
-static inline int is_3x3(const mcud_depthwise_s8_t *p)
-{
-    return p->k_h == 3 && p->k_w == 3 && (p->stride_w == 1 || p->stride_w == 2);
-}
-
-/* What is the same for all channels of a strip. */
-static inline void lay_out_strip(const mcud_depthwise_s8_t *p, strip *s, int32_t out_row_bytes)
-{
-    const int32_t pairs = is_3x3(p) ? p->out_w / 2 : 0;
-    s->odd = p->out_w & 1;
-    s->plane_skip = s->row_step - 4 * p->stride_w * (pairs + s->odd);
-    s->out_skip = out_row_bytes - (is_3x3(p) ? 2 * pairs : p->out_w) * s->pixel_bytes;
-    s->walked = pairs * p->stride_w;
-}
-
-static inline int32_t requantize(const strip *s, int32_t sum, int32_t exact)
-{
-    if (exact) {
-        return mcud_requantize(sum, s->multiplier, s->addend, s->exponent);
-    }
-    return mcud_saturate8(mcud_high_mla(sum, s->multiplier, s->addend) >> SHIFT);
-}
-
-#if MCUD_DSP
-
-#define ENTER                                                                                      \
-    ".syntax unified\n"                                                                            \
-    "push {r4-r11, lr}\n"                                                                          \
-    "sub sp, #44\n"                                                                                \
-    "ldmia r0!, {r1-r11}\n"                                                                        \
-    "stmia sp, {r1-r11}\n"                                                                         \
-    "ldmia r0, {r0, r1, r2, r5-r10, lr}\n"
-
-/* r11, r12: two outputs' sums of stride 1; weights (w0, w1), (w1, w2) of each row in r5 to r10. */
-#define MACS_1                                                                                     \
-    "ldrd r3, r4, [r0], #4\n"                                                                      \
-    "ldr r11, [sp, #8]\n"                                                                          \
-    "smlatb r12, r3, r5, r11\n"                                                                    \
-    "smlad r11, r3, r5, r11\n"                                                                     \
-    "smlad r12, r4, r6, r12\n"                                                                     \
-    "smlabt r11, r4, r6, r11\n"                                                                    \
-    "ldrd r3, r4, [r1], #4\n"                                                                      \
-    "smlatb r12, r3, r7, r12\n"                                                                    \
-    "smlad r11, r3, r7, r11\n"                                                                     \
-    "smlad r12, r4, r8, r12\n"                                                                     \
-    "smlabt r11, r4, r8, r11\n"                                                                    \
-    "ldrd r3, r4, [r2], #4\n"                                                                      \
-    "smlatb r12, r3, r9, r12\n"                                                                    \
-    "smlad r11, r3, r9, r11\n"                                                                     \
-    "smlad r12, r4, r10, r12\n"                                                                    \
-    "smlabt r11, r4, r10, r11\n"
-
-/* Stride 2: (w0, w1) of each row in r5 to r7, the rows' w2 in the halves of r8 and in r9. */
-#define MACS_2                                                                                     \
-    "ldrd r3, r4, [r0], #8\n"                                                                      \
-    "ldr r10, [r0]\n"                                                                              \
-    "ldr r11, [sp, #8]\n"                                                                          \
-    "smlad r12, r4, r5, r11\n"                                                                     \
-    "smlad r11, r3, r5, r11\n"                                                                     \
-    "smlabb r12, r10, r8, r12\n"                                                                   \
-    "smlabb r11, r4, r8, r11\n"                                                                    \
-    "ldrd r3, r4, [r1], #8\n"                                                                      \
-    "ldr r10, [r1]\n"                                                                              \
-    "smlad r12, r4, r6, r12\n"                                                                     \
-    "smlad r11, r3, r6, r11\n"                                                                     \
-    "smlabt r12, r10, r8, r12\n"                                                                   \
-    "smlabt r11, r4, r8, r11\n"                                                                    \
-    "ldrd r3, r4, [r2], #8\n"                                                                      \
-    "ldr r10, [r2]\n"                                                                              \
-    "smlad r12, r4, r7, r12\n"                                                                     \
-    "smlad r11, r3, r7, r11\n"                                                                     \
-    "smlabb r12, r10, r9, r12\n"                                                                   \
-    "smlabb r11, r4, r9, r11\n"
-
-#define FAST                                                                                       \
-    "ldrd r3, r4, [sp]\n"                                                                          \
-    "smmla r11, r11, r3, r4\n"                                                                     \
-    "smmla r12, r12, r3, r4\n"                                                                     \
-    "ssat r11, #8, r11, asr #2\n"                                                                  \
-    "ssat r12, #8, r12, asr #2\n"
-
-#define EXACT                                                                                      \
-    "ldrd r3, r4, [sp]\n"                                                                          \
-    "smmlar r11, r11, r3, r11\n"                                                                   \
-    "smmlar r12, r12, r3, r12\n"                                                                   \
-    "ldr r3, [sp, #20]\n"                                                                          \
-    "add r11, r11, r11, asr #31\n"                                                                 \
-    "add r12, r12, r12, asr #31\n"                                                                 \
-    "add r11, r11, r4\n"                                                                           \
-    "add r12, r12, r4\n"                                                                           \
-    "asr r11, r11, r3\n"                                                                           \
-    "asr r12, r12, r3\n"                                                                           \
-    "ssat r11, #8, r11\n"                                                                          \
-    "ssat r12, #8, r12\n"
-
-#define ROWS(macs, requantize)                                                                     \
-    "ldr r4, [sp, #16]\n"                                                                          \
-    "1:\n"                                                                                         \
-    "cmp r0, r4\n"                                                                                 \
-    "beq 3f\n"                                                                                     \
-    "2:\n" macs requantize                                                                         \
-    "ldrd r3, r4, [sp, #12]\n"                                                                     \
-    "strb r11, [lr]\n"                                                                             \
-    "strb r12, [lr, r3]\n"                                                                         \
-    "add lr, lr, r3, lsl #1\n"                                                                     \
-    "cmp r0, r4\n"                                                                                 \
-    "bne 2b\n"                                                                                     \
-    "3:\n"                                                                                         \
-    "ldr r3, [sp, #40]\n"                                                                          \
-    "cbz r3, 4f\n" macs requantize                                                                 \
-    "strb r11, [lr]\n"                                                                             \
-    "4:\n"                                                                                         \
-    "ldrd r3, r4, [sp, #24]\n"                                                                     \
-    "subs r3, #1\n"                                                                                \
-    "beq 5f\n"                                                                                     \
-    "str r3, [sp, #24]\n"                                                                          \
-    "add lr, lr, r4\n"                                                                             \
-    "ldrd r3, r4, [sp, #32]\n"                                                                     \
-    "add r0, r0, r3\n"                                                                             \
-    "add r1, r1, r3\n"                                                                             \
-    "add r2, r2, r3\n"                                                                             \
-    "ldr r3, [sp, #16]\n"                                                                          \
-    "add r4, r4, r3\n"                                                                             \
-    "str r4, [sp, #16]\n"                                                                          \
-    "b 1b\n"                                                                                       \
-    "5:\n"                                                                                         \
-    "add sp, #44\n"                                                                                \
-    "pop {r4-r11, pc}\n"
-
-#define STRIP_3X3(name, macs, requantize)                                                          \
-    __attribute__((naked, noinline)) static void name(__attribute__((unused)) const strip *s)      \
-    {                                                                                              \
-        __asm__ volatile(ENTER ROWS(macs, requantize));                                            \
-    }
-
-STRIP_3X3(strip_stride1_fast, MACS_1, FAST)
-STRIP_3X3(strip_stride1_exact, MACS_1, EXACT)
-STRIP_3X3(strip_stride2_fast, MACS_2, FAST)
-STRIP_3X3(strip_stride2_exact, MACS_2, EXACT)
-
-static void convolve_3x3(const mcud_depthwise_s8_t *p, strip *s, const int8_t *w,
-                         const uint32_t *plane, int32_t exact)
-{
-    const int32_t dilated = p->dilation_h * p->plane_words;
-    s->row0 = plane;
-    s->row1 = plane + dilated;
-    s->row2 = plane + 2 * dilated;
-    s->row_end = plane + s->walked;
-    if (p->stride_w == 1) {
-        for (int32_t ky = 0; ky < 3; ky++, w += 3) {
-            s->weights[2 * ky] = mcud_pair(w[0], w[1]);
-            s->weights[2 * ky + 1] = mcud_pair(w[1], w[2]);
-        }
-        (exact ? strip_stride1_exact : strip_stride1_fast)(s);
-    } else {
-        s->weights[0] = mcud_pair(w[0], w[1]);
-        s->weights[1] = mcud_pair(w[3], w[4]);
-        s->weights[2] = mcud_pair(w[6], w[7]);
-        s->weights[3] = mcud_pair(w[2], w[5]);
-        s->weights[4] = (uint32_t)w[8];
-        (exact ? strip_stride2_exact : strip_stride2_fast)(s);
-    }
-}
-
-#else
-
-/* What the assembly computes, reading the same words. */
-static void convolve_3x3(const mcud_depthwise_s8_t *p, strip *s, const int8_t *w,
-                         const uint32_t *plane, int32_t exact)
-{
-    for (int32_t row = 0; row < s->rows; row++) {
-        const uint32_t *from = plane + row * p->stride_h * p->plane_words;
-        for (int32_t x = 0; x < p->out_w; x += 2, from += p->stride_w) {
-            int32_t sums[2] = {s->start, s->start};
-            for (int32_t ky = 0; ky < 3; ky++) {
-                const uint32_t *const words = from + ky * p->dilation_h * p->plane_words;
-                uint32_t taps[6] = {0};
-                for (int32_t word = 0; word < p->stride_w + 1; word++) {
-                    taps[2 * word] = words[word] & 0xFFFF;
-                    taps[2 * word + 1] = words[word] >> 16;
-                }
-                for (int32_t kx = 0; kx < 3; kx++) {
-                    sums[0] = mcud_dot2(taps[kx], (uint32_t)w[3 * ky + kx] & 0xFFFF, sums[0]);
-                    sums[1] = mcud_dot2(taps[p->stride_w + kx],
-                                        (uint32_t)w[3 * ky + kx] & 0xFFFF, sums[1]);
-                }
-            }
-            for (int32_t i = 0; i < 2 && x + i < p->out_w; i++, s->out += s->pixel_bytes) {
-                *s->out = (int8_t)requantize(s, sums[i], exact);
-            }
-        }
-        s->out += s->out_skip - s->odd * s->pixel_bytes;
-    }
-}
-
-#endif
+#include "depthwise_3x3.h"
 
 /*
  * The weights of a kernel row as pairs: for an even column (w0, w1), (w2, w3), ... and, with stride
@@ -361,6 +145,13 @@ static inline void convolve_channel(const mcud_depthwise_s8_t *p, int32_t c, con
     }
 }
 
+static void fill(uint32_t *words, int32_t count, uint32_t value)
+{
+    for (const uint32_t *const end = words + count; words < end; words++) {
+        *words = value;
+    }
+}
+
 /* Output rows [y, y + rows), whose addresses follow each other. */
 static void convolve_strip(const mcud_depthwise_s8_t *p, const mcud_map *in, const mcud_map *out,
                            int32_t y, int32_t rows, uint32_t *scratch)
@@ -372,10 +163,7 @@ static void convolve_strip(const mcud_depthwise_s8_t *p, const mcud_map *in, con
     const int32_t columns = mcud_min(p->in_w, 2 * p->plane_words - p->pad_left);
     const int32_t plane_words = taken * p->plane_words;
     uint32_t *const taps = scratch + 2 * plane_words;
-    const uint32_t zero = mcud_pair(p->in_zero_point, p->in_zero_point);
-    for (uint32_t *word = scratch; word < taps; word++) {
-        *word = zero;
-    }
+    fill(scratch, 2 * plane_words, mcud_pair(p->in_zero_point, p->in_zero_point));
     strip s = {.pixel_bytes = p->in_c * p->multiplier,
                .rows = rows,
                .row_step = 4 * p->stride_h * p->plane_words};
@@ -409,5 +197,63 @@ void mcud_depthwise_s8(const mcud_depthwise_s8_t *p, mcud_map in, mcud_map out, 
             rows = mcud_min(rows, out.ring - y % out.ring);
         }
         convolve_strip(p, &in, &out, y, rows, (uint32_t *)(void *)scratch);
+    }
+}
+
+/* Rows [row, taken) of two planes whose row 0 is the map's row `top`; padding where none is. */
+static void gather_rows(const mcud_depthwise_s8_t *p, const int8_t *map, int32_t first,
+                        int32_t top, int32_t row, int32_t taken, uint32_t *planes)
+{
+    const int32_t columns = mcud_min(p->in_w, 2 * p->plane_words - p->pad_left);
+    const int32_t most_rows = p->strip_rows + (p->k_h - 1) * p->dilation_h;
+    uint32_t *const second = planes + most_rows * p->plane_words;
+    for (; row < taken; row++) {
+        const int32_t r = top + row;
+        uint32_t *const a = planes + row * p->plane_words;
+        uint32_t *const b = second + row * p->plane_words;
+        if (r < 0 || r >= p->in_h) {
+            const uint32_t zero = mcud_pair(p->in_zero_point, p->in_zero_point);
+            fill(a, p->plane_words, zero);
+            fill(b, p->plane_words, zero);
+        } else {
+            gather_row(map + r * p->in_w * p->in_c + first, p->in_c, columns,
+                       (int16_t *)a + p->pad_left, (int16_t *)b + p->pad_left);
+        }
+    }
+}
+
+void mcud_depthwise_in_place_s8(const mcud_depthwise_s8_t *p, int8_t *map, int8_t *scratch)
+{
+    const int32_t row_bytes = p->in_w * p->in_c;
+    const int32_t kept = (p->k_h - 1) * p->dilation_h;
+    const int32_t plane_words = (p->strip_rows + kept) * p->plane_words;
+    uint32_t *const planes = (uint32_t *)(void *)scratch;
+    uint32_t *const taps = planes + 2 * plane_words;
+    strip s = {.pixel_bytes = p->in_c, .row_step = 4 * p->plane_words};
+    lay_out_strip(p, &s, row_bytes);
+    fill(planes, 2 * plane_words, mcud_pair(p->in_zero_point, p->in_zero_point));
+    for (int32_t c = 0; c < p->in_c; c += 2) {
+        const int32_t first = mcud_min(c, p->in_c - 2); /* the last of an odd number: its pair */
+        int32_t begin = 0;
+        for (int32_t y = 0; y < p->out_h; y += p->strip_rows) {
+            s.rows = mcud_min(p->strip_rows, p->out_h - y);
+            gather_rows(p, map, first, y - p->pad_top, begin, s.rows + kept, planes);
+            begin = kept;
+            int8_t *const out = map + y * row_bytes;
+            if (first == c) {
+                convolve_channel(p, c, planes, taps, out, &s);
+            }
+            convolve_channel(p, first + 1, planes + plane_words, taps, out, &s);
+            if (y + s.rows < p->out_h) {
+                const int32_t moved = s.rows * p->plane_words;
+                for (uint32_t *word = planes; word < planes + kept * p->plane_words; word++) {
+                    word[0] = word[moved];
+                    word[plane_words] = word[plane_words + moved];
+                }
+            }
+        }
+    }
+    if (p->clamp) {
+        mcud_clamp_row(map, p->out_h * row_bytes, p->activation_min, p->activation_max);
     }
 }

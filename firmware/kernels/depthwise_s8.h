@@ -35,4 +35,10 @@ typedef struct {
 void mcud_depthwise_s8(const mcud_depthwise_s8_t *p, mcud_map in, mcud_map out, int32_t row_begin,
                        int32_t row_end, int8_t *scratch);
 
+/*
+ * The same for all rows of a layer of stride 1 and multiplier 1 whose map keeps its size, in place:
+ * `map` is input, then output. The same scratch; strip_rows may be anything from 1 to out_h.
+ */
+void mcud_depthwise_in_place_s8(const mcud_depthwise_s8_t *p, int8_t *map, int8_t *scratch);
+
 #endif

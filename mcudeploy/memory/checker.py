@@ -8,7 +8,8 @@ and state, and then runs the operators in the plan's order:
 1. every input must be found, whole, where the plan says it is;
 2. scratch must be there and touch no input and no output of its operator;
 3. an output that shares bytes with an input must do so at a distance that the implementation's
-   own statement permits; an output that is a view must lie exactly where its input demands;
+   own statement permits; an output that is a view, or is written in place, must lie exactly where
+   its input demands;
 4. scratch becomes rubbish, outputs become their values; a view takes over what it lies on.
 
 At the end the graph's outputs and the state must still be whole. A lifetime that is too short, an
@@ -147,11 +148,11 @@ class _Replay:
     ) -> dict[int, list[Held]]:
         """The contents of the outputs that are views, by following them into their inputs."""
         placed = implementation.placed
-        statements = [(view.input, view.output, view.distance) for view in placed]
+        statements = [(view.input, view.output, view.distance, view.written) for view in placed]
         if implementation.kernel == "none" and not placed:
-            statements = [(0, 0, 0)]
+            statements = [(0, 0, 0, False)]
         contents: dict[int, list[Held]] = {}
-        for i, o, distance in statements:
+        for i, o, distance, written in statements:
             source, output = operator.inputs[i], operator.outputs[o]
             a, b = self.places.get(source), self.places.get(output)
             if a is None or b is None:
@@ -159,6 +160,8 @@ class _Replay:
                 continue
             if a.region != b.region or b.offset - a.offset != distance:
                 self.faults.append(f"{self._name(output)} is not where its view must be {where}")
+                continue
+            if written:
                 continue
             known = contents.get(output, [(0, b.bytes, output, 0)])
             low, high = max(0, -distance), min(b.bytes, a.bytes - distance)

@@ -231,7 +231,7 @@ def usable(
     views = Views(graph, spans, alignment)
     kept = []
     for step, choices in enumerate(candidates):
-        offered = [c for c in choices if overlap or not any(v.written for v in views_of(c))]
+        offered = [c for c in choices if overlap or not c.is_in_place]
         kept.append([c for c in offered if not views_of(c) or views.add(step, c)])
     return kept
 

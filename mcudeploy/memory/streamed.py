@@ -166,7 +166,7 @@ def _best_in_order(
     capacity, fed, only_if_enough = wanted
     graph, board = base.graph, base.board
     alignment = board.core.alignment
-    kept = usable(graph, candidates, lifespans(graph), alignment)
+    kept = usable(graph, candidates, lifespans(graph), alignment, overlap=options.overlap)
     tried: list[_Found] = []
     for strips in (False, True) if capacity else (True,):
         costs = Steps(graph, kept, forms, alignment, options.overlap, fed, strips)
@@ -304,8 +304,9 @@ def plan_with_segments(
     Arguments are those of `make_streamed_plan`; `fed` is about a cut that begins with operator 0.
     """
     options, graph, board = options or PlanOptions(), base.graph, base.board
-    kept = usable(graph, candidates, lifespans(graph), board.core.alignment)
-    costs = Steps(graph, kept, forms, board.core.alignment, options.overlap, fed, strips)
+    alignment = board.core.alignment
+    kept = usable(graph, candidates, lifespans(graph), alignment, overlap=options.overlap)
+    costs = Steps(graph, kept, forms, alignment, options.overlap, fed, strips)
     streamings = []
     for first, end in cuts:
         segment = make_segment(graph, first, end, forms, fed=fed and first == 0, strips=strips)

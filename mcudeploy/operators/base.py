@@ -186,6 +186,20 @@ class Implementation:
     """What the snippet shows to `observe` (NULL: to nobody) as outputs of operator `index`, step
     by step in this order. Empty: its outputs are shown when it is done."""
 
+    @property
+    def is_in_place(self) -> bool:
+        """It writes an output over an input, and works nowhere else."""
+        return any(place.written for place in self.placed)
+
+
+SAME_BYTES = Implementation(
+    kernel="none",
+    snippet="",
+    overlaps=(OverlapRule(input=0, max_distance=0, min_distance=0),),
+    reason="the same bytes",
+)
+"""That of an operator whose output holds its input's bytes."""
+
 
 class OperatorFamily(ABC):
     """All that is true of a few operator kinds that share their arithmetic."""

@@ -106,8 +106,12 @@ def candidates(graph: Graph, target: Target) -> tuple[tuple[Implementation, ...]
 def fastest_alone(
     choices: Sequence[Sequence[Implementation]],
 ) -> tuple[tuple[Implementation, ...], ...]:
-    """Of each operator's kernels the fastest; with what may take its place where it is a view."""
+    """Of each operator the fastest kernel; with what may take its place where it is a view.
+
+    One that works in place binds two buffers together: that saves memory, not time.
+    """
+    free = [[one for one in offered if not one.is_in_place] for offered in choices]
     return tuple(
         tuple(offered) if offered[0].placed or not offered[0].snippet else (offered[0],)
-        for offered in choices
+        for offered in free
     )

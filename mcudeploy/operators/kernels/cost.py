@@ -137,8 +137,13 @@ def depthwise_work(
     strip_rows: int,
     plane_words: int,
     exact_channels: int,
+    *,
+    in_place: bool = False,
 ) -> Work:
-    """mcud_depthwise_s8: 3x3 in assembly, others by loops over pairs of taps."""
+    """mcud_depthwise_s8: 3x3 in assembly, others by loops over pairs of taps.
+
+    `in_place`: mcud_depthwise_in_place_s8, which gathers each row once.
+    """
     strips = len(range(0, shape.out_h, strip_rows))
     gathered, plane_rows = strip_input_rows(shape, strip_rows)
     columns = min(shape.in_w, 2 * plane_words - shape.pad_left)
@@ -154,6 +159,17 @@ def depthwise_work(
         "gathered pair": gathered * channel_pairs * (columns // 2),
         "clamped": shape.out_h * shape.out_w * shape.out_c * is_clamped(quantization),
     }
+    if in_place:
+        kept = (shape.k_h - 1) * shape.dilation_h
+        found |= {
+            "strip": 0,
+            "plane word": 2 * (strip_rows + kept) * plane_words,
+            "gathered row": shape.in_h * channel_pairs,
+            "gathered pair": shape.in_h * channel_pairs * (columns // 2),
+            "padded row": kept * channel_pairs,
+            "padded word": kept * channel_pairs * plane_words,
+            "kept word": (strips - 1) * kept * channel_pairs * plane_words,
+        }
     if shape.k_h == shape.k_w == 3 and shape.stride_w == stride:
         return found | {
             f"3x3, stride {stride}, channel": strips * shape.out_c,

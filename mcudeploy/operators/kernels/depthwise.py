@@ -18,6 +18,7 @@ from mcudeploy.operators.base import (
     Constant,
     Implementation,
     OverlapRule,
+    Placed,
     Target,
     as_constant,
 )
@@ -28,6 +29,7 @@ from mcudeploy.operators.kernels.conv_geometry import is_clamped
 from mcudeploy.operators.kernels.cost import depthwise_pixels_work, depthwise_work
 from mcudeploy.operators.kernels.depthwise_plain import (
     STRIP_CALL,
+    STRIP_PARAMETERS,
     depthwise_max_distance,
     plain_depthwise,
     plain_scratch_bytes,
@@ -40,6 +42,8 @@ _MOST_ROWS = 11
 """MCUD_DEPTHWISE_MOST_ROWS: kernel rows that the kernel by pixels keeps pointers to."""
 _LARGEST_SCRATCH = 2048
 """Whole planes are gathered at once when they take no more than this many bytes."""
+
+_IN_PLACE = "mcud_depthwise_in_place_s8(&params, {{ outputs[0] }}, {{ scratch }});\n"
 
 _PIXELS_CALL = """
 {{ storage | default('static const') }} mcud_depthwise_pixels_s8_t params = {
@@ -147,7 +151,42 @@ def depthwise_implementations(
         made = [one] if target.optimize == "size" else [*made, one]
         if not single_rows and shape.stride_h == 1:
             from_below.append(_bottom_up(shape, one))
-    return (*_undominated(fastest_first(made, target.core)), *from_below)
+    apart = _undominated(fastest_first(made, target.core))
+    served = target.core.dsp and target.optimize != "size" and _keeps_its_size(shape)
+    if single_rows or not served:
+        return (*apart, *from_below)
+    in_place = [_in_place(shape, quantization, by_plane, rows) for rows in strips]
+    return (*fastest_first((*in_place, *apart), target.core), *from_below)
+
+
+def _keeps_its_size(shape: ConvShape) -> bool:
+    return (shape.in_h, shape.in_w, shape.in_c) == (
+        shape.out_h,
+        shape.out_w,
+        shape.out_c,
+    ) and shape.stride_h == shape.stride_w == shape.dilation_w == 1
+
+
+def _in_place(
+    shape: ConvShape,
+    quantization: ConvQuantization,
+    constants: tuple[Constant, ...],
+    strip_rows: int,
+) -> Implementation:
+    """The kernel by planes that goes through all rows of two channels before the next two."""
+    apart = _with_strip(shape, quantization, constants, strip_rows)
+    exact = exact_channels(constants[1].data)
+    words = plane_words(shape)
+    return replace(
+        apart,
+        kernel="mcud_depthwise_in_place_s8",
+        snippet=STRIP_PARAMETERS + _IN_PLACE,
+        overlaps=(),
+        placed=(Placed(input=0, written=True),),
+        work=depthwise_work(shape, quantization, strip_rows, words, exact, in_place=True),
+        rows=None,
+        reason=f"planes of int16 in place, {strip_rows} rows at a time",
+    )
 
 
 def _undominated(made: Sequence[Implementation]) -> tuple[Implementation, ...]:

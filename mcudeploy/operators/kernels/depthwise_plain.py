@@ -18,7 +18,7 @@ from mcudeploy.operators.shapes import ConvQuantization, ConvShape
 from mcudeploy.operators.windows import convolution_rows
 from mcudeploy.operators.work import Work
 
-STRIP_CALL = """
+STRIP_PARAMETERS = """
 {{ storage | default('static const') }} mcud_depthwise_s8_t params = {
     .weights = {{ constants.weights }}, .constants = {{ constants.requantization }},
     .in_h = {{ s.in_h }}, .in_w = {{ part_in_w | default(s.in_w) }}, .in_c = {{ s.in_c }},
@@ -32,6 +32,11 @@ STRIP_CALL = """
     .activation_min = {{ q.activation_min }}, .activation_max = {{ q.activation_max }},
     .clamp = {{ clamp }},
 };
+"""
+
+STRIP_CALL = (
+    STRIP_PARAMETERS
+    + """\
 const mcud_map in = { {{ inputs[0] }}, {{ s.in_w * s.in_c }}, {{ in_ring | default(s.in_h) }} };
 const mcud_map out = {
     {{ outputs[0] }}, {{ s.out_w * s.out_c }}, {{ out_ring | default(s.out_h) }}
@@ -40,6 +45,7 @@ const mcud_map out = {
 {{ kernel }}(&params, in, out, {{ row_begin | default(0) }}, {{ row_end | default(s.out_h) }},
     {{ scratch }});
 """
+)
 
 
 @lru_cache(maxsize=1024)
