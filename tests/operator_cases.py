@@ -39,6 +39,8 @@ NIGHTLY_CASES = 200
 RANDOM_INFERENCES = 3
 CASES_PER_MODEL = 130
 """TFLM's time to allocate grows with the square of it."""
+CASES_PER_LACKING_MODEL = 40
+"""Where TFLM lacks most operators, for golden tries each of them alone in a copy of the model."""
 
 golden_only = pytest.mark.skipif(golden_unavailable() is not None, reason=str(golden_unavailable()))
 nightly = pytest.mark.slow(reason=f"{NIGHTLY_CASES} cases of each operator")
@@ -149,6 +151,7 @@ def check(
     kernels: str = "auto",
     lacking: Sequence[str] = (),
     core: str | None = None,
+    per_model: int = CASES_PER_MODEL,
 ) -> None:
     """`count` cases of each strategy give golden's bytes with every kernel that they offer.
 
@@ -156,7 +159,7 @@ def check(
     they run on that core, emulated, else on this machine under sanitizers.
     """
     cases = [case for strategy in strategies for case in draw(strategy, count)]
-    parts = -(-len(cases) // CASES_PER_MODEL)
+    parts = -(-len(cases) // per_model)
     for number in range(parts):
         # Dealt in turn: a part of float operators alone would be a float network, and refused.
         _check_together(cases[number::parts], folder / f"part-{number}", kernels, lacking, core)

@@ -7,6 +7,8 @@ to the page's very rows: a run finds nothing that the page lacks, and the long r
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from operator_table import (
     DRAWS_TO_CHECK,
@@ -18,6 +20,7 @@ from operator_table import (
     written_rows,
 )
 
+from mcudeploy.graph.passes import pass_names
 from mcudeploy.operators.base import known_kinds
 
 MEND = "python tests/operator_table.py writes it"
@@ -48,3 +51,8 @@ def test_nothing_on_the_page_is_never_drawn():
         assert row.types <= drawn.types, f"{kind}: {MEND}"
         for core in SHOWN_CORES:
             assert row.kernels[core] <= drawn.kernels[core], f"{kind}, {core}: {MEND}"
+
+
+def test_the_page_of_passes_lists_them_in_the_order_in_which_they_run():
+    text = (PAGE.parent / "concepts" / "passes.md").read_text(encoding="utf-8")
+    assert tuple(re.findall(r"^\| `([\w-]+)` \|", text, re.MULTILINE)) == pass_names()

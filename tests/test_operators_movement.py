@@ -201,6 +201,41 @@ def strided_slice(draw: st.DrawFn) -> Case:
 
 
 @st.composite
+def slice_with_ellipsis_or_new_axes(draw: st.DrawFn) -> Case:
+    """Begins at 0 and 1 with steps of 1 and 2; an ellipsis, new axes and shrunk ones anywhere."""
+    shape = (1, *draw(shapes(1, 3, st.integers(2, 6))))
+    dots = draw(st.none() | st.integers(1, len(shape) - 1))
+    begin, end, step, out = [0], [1], [1], [1]
+    masks = dict.fromkeys(("ellipsis_mask", "new_axis_mask", "shrink_axis_mask"), 0)
+    axis = 1
+    while axis < len(shape):
+        bit = 1 << len(begin)
+        if axis == dots:
+            whole = draw(st.integers(1, len(shape) - axis))
+            out += shape[axis : axis + whole]
+            masks["ellipsis_mask"] |= bit
+            axis, dots, entry = axis + whole, None, (0, 0, 1)
+        elif len(shape) + masks["new_axis_mask"].bit_count() < 5 and draw(st.integers(0, 2)) == 0:
+            masks["new_axis_mask"] |= bit
+            out.append(1)
+            entry = (draw(st.integers(0, 3)), 0, 1)
+        elif draw(st.integers(0, 3)) == 0:
+            masks["shrink_axis_mask"] |= bit
+            entry, axis = (1, 2, 1), axis + 1
+        else:
+            entry = (draw(st.integers(0, 1)), shape[axis], draw(st.integers(1, 2)))
+            out.append(len(range(*entry)))
+            axis += 1
+        begin, end, step = ([*a, v] for a, v in zip((begin, end, step), entry, strict=True))
+
+    def arguments(b: ModelBuilder, x: int) -> list[int]:
+        return [x, *(b.constant(constant(values)) for values in (begin, end, step))]
+
+    case = moving("STRIDED_SLICE", draw, shape, tuple(out), arguments, **masks)
+    return Case({**case.parameters, "begin": begin, "end": end, "stride": step}, case.build)
+
+
+@st.composite
 def transpose(draw: st.DrawFn) -> Case:
     shape = draw(shapes(1, 5))
     axes = draw(st.permutations(range(len(shape))))
@@ -340,9 +375,11 @@ GROUPS = {
         batches("BATCH_TO_SPACE_ND"), broadcast_to(),
     ],
     "gather": [gather(), resize("RESIZE_NEAREST_NEIGHBOR"), resize("RESIZE_BILINEAR")],
-    "unknown to TFLM": [batches("SPACE_TO_BATCH_ND"), tile(), reverse()],
+    "unknown to TFLM": [
+        batches("SPACE_TO_BATCH_ND"), tile(), reverse(), slice_with_ellipsis_or_new_axes(),
+    ],
 }  # fmt: skip
-LACKING = {"unknown to TFLM": ("SPACE_TO_BATCH_ND", "TILE", "REVERSE_V2")}
+LACKING = {"unknown to TFLM": ("SPACE_TO_BATCH_ND", "TILE", "REVERSE_V2", "STRIDED_SLICE")}
 
 
 @golden_only

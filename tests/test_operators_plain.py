@@ -8,7 +8,16 @@ from pathlib import Path
 
 import numpy as np
 from hypothesis import strategies as st
-from operator_cases import NIGHTLY_CASES, Case, check, golden_only, nightly, seeds, shapes
+from operator_cases import (
+    CASES_PER_LACKING_MODEL,
+    NIGHTLY_CASES,
+    Case,
+    check,
+    golden_only,
+    nightly,
+    seeds,
+    shapes,
+)
 from tflite_builder import ModelBuilder
 
 ARITHMETIC = ("ADD", "SUB", "MUL", "MAXIMUM", "MINIMUM")
@@ -101,10 +110,13 @@ LACKING = (*ARITHMETIC, "CAST", "SELECT", "SELECT_V2")
 
 @golden_only
 def test_equals_golden_for_any_shapes(tmp_path: Path):
-    check(STRATEGIES, tmp_path, count=6, lacking=LACKING)
+    check(STRATEGIES, tmp_path, lacking=LACKING, per_model=CASES_PER_LACKING_MODEL)
 
 
 @golden_only
 @nightly
 def test_equals_golden_for_many_shapes(tmp_path: Path):
-    check(STRATEGIES, tmp_path, count=NIGHTLY_CASES, lacking=LACKING)
+    check(
+        STRATEGIES, tmp_path, count=NIGHTLY_CASES, lacking=LACKING,
+        per_model=CASES_PER_LACKING_MODEL,
+    )  # fmt: skip

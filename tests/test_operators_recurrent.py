@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
+from core_model import CoreProgram
 from host_model import HostProgram, roomy_board
 from hypothesis import strategies as st
 from operator_cases import (
@@ -23,12 +26,18 @@ from operator_cases import (
     zero_points,
 )
 from operator_layout import lay_out
+from recurrent_models import Recurrent
 from tflite_builder import ModelBuilder
 
+from mcudeploy.deployment import LoadedModel, Options, plan_model
 from mcudeploy.frontend.reference import Reference, sample_inputs
 from mcudeploy.frontend.tflite import read_tflite
 from mcudeploy.operators.base import Target
 from mcudeploy.operators.support import candidates
+
+compiled = pytest.mark.skipif(
+    shutil.which("arm-none-eabi-gcc") is None, reason="arm-none-eabi-gcc is not installed"
+)
 
 small = st.integers(1, 9)
 
@@ -149,3 +158,26 @@ def test_state_goes_on_from_inference_to_inference_until_it_is_reset(tmp_path: P
             wanted = golden.infer(arrays).outputs
             assert [w.tobytes() for w in wanted] == list(fresh[position].outputs)
     assert kept[-1].outputs != fresh[-1].outputs
+
+
+ROLLED: dict[str, Callable[[], Recurrent]] = {
+    "simple": lambda: Recurrent(6, 5).simple(biased=True),
+    "two states": lambda: Recurrent(5, 4).gated(),
+}
+
+
+@golden_only
+@compiled
+@pytest.mark.parametrize("layer", ROLLED)
+def test_a_loop_over_steps_equals_golden_on_a_small_core(layer: str, tmp_path: Path):
+    built = ROLLED[layer]()
+    model = built.build(built.hidden[-1])
+    board = roomy_board("cortex-m0plus")
+    plan = plan_model(LoadedModel(model), "recurrent", board, Options()).plan
+    assert "REPEAT" in [operator.kind for operator in plan.graph.operators]
+    inputs = sample_inputs(plan.graph, 3, seed=1)
+    found = CoreProgram(plan, tmp_path, board.core)(inputs)
+    with Reference(model) as golden:
+        for arrays, outputs in zip(inputs, found, strict=True):
+            wanted = golden.infer(arrays).outputs
+            assert [one.tobytes() for one in wanted] == list(outputs)

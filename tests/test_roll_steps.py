@@ -10,7 +10,6 @@ import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -262,9 +261,10 @@ keras.Sequential([*layers, keras.layers.Dense(10)]).save(sys.argv[1])
 """
 
 
-@pytest.mark.slow(reason="TensorFlow converts 280 steps, two minutes")
+@golden_only
+@pytest.mark.slow(reason="TensorFlow converts 280 steps, five minutes")
 @pytest.mark.skipif(shutil.which(GCC) is None, reason="no cross compiler")
-def test_an_lstm_of_280_steps_has_the_code_and_weights_of_one_of_28(tmp_path: Path):
+def test_an_lstm_of_280_steps_is_exact_with_the_code_and_weights_of_one_of_28(tmp_path: Path):
     built = []
     for steps in (28, 280):
         file = tmp_path / f"{steps}.keras"
@@ -273,10 +273,10 @@ def test_an_lstm_of_280_steps_has_the_code_and_weights_of_one_of_28(tmp_path: Pa
         )
         path = tmp_path / f"{steps}.tflite"
         path.write_bytes(quantize(file, synthetic=True).tflite)
-        # Golden takes minutes for the self-test of 4,200 operators.
-        with mock.patch("mcudeploy.codegen.project.golden_unavailable", lambda: "not wanted"):
-            mcudeploy.generate(path, "stm32f469", tmp_path / f"firmware-{steps}")
+        mcudeploy.generate(path, "stm32f469", tmp_path / f"firmware-{steps}")
         built.append(mcudeploy.build(tmp_path / f"firmware-{steps}"))
+        for verdict in mcudeploy.test(tmp_path / f"firmware-{steps}").verdicts:
+            assert verdict.bit_exact and verdict.distinct_outputs > 1
     few, many = ({row.part: row.linked_bytes for row in one.sizes} for one in built)
     assert abs(many["code"] - few["code"]) <= CODE_GROWTH_BYTES
     assert many["weights"] == few["weights"]

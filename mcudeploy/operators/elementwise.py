@@ -169,6 +169,11 @@ _PREPARE: dict[str, Callable[[Tensor, Tensor, Tensor, str], dict[str, int]]] = {
 }
 
 
+def binary_fields(operator: Operator, a: Tensor, b: Tensor, output: Tensor) -> dict[str, int]:
+    """What the kernel of an operator is given (fields of mcud_binary_s8_t), by its operands."""
+    return _PREPARE[operator.kind](a, b, output, activation_of(operator))
+
+
 def operands(implementation: Implementation, graph: Graph, operator: Operator) -> Implementation:
     """The implementation with its constant operands in flash in place of inputs."""
     snippet, constants = implementation.snippet, list(implementation.constants)
@@ -260,7 +265,7 @@ class Binary(OperatorFamily):
             found += _same_shape(operator.kind, a, b, output, activation, target)
         elif operator.kind == "MUL" and target.kernels == "auto":
             found += _mul_by_row(walk, a, b, output, activation, target)
-        fields = _PREPARE[operator.kind](a, b, output, activation)
+        fields = binary_fields(operator, a, b, output)
         found.append(_broadcast(operator.kind, walk, fields))
         return tuple(operands(one, graph, operator) for one in found)
 

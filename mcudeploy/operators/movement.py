@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 
 from mcudeploy.graph.ir import Graph, Operator
 from mcudeploy.operators.base import (
+    SAME_BYTES,
     Constant,
     Implementation,
     OperatorFamily,
-    OverlapRule,
     Target,
     as_constant,
     register,
@@ -51,11 +51,4 @@ class Reshape(OperatorFamily):
                     reason="a constant",
                 ),
             )
-        return (
-            Implementation(
-                kernel="none",
-                snippet="",
-                overlaps=(OverlapRule(input=0, max_distance=0, min_distance=0),),
-                reason="the same bytes",
-            ),
-        )
+        return (SAME_BYTES,)

@@ -2,7 +2,8 @@
 """Operators that map one int8 to one int8, each as a look-up in a table of 256 bytes.
 
 TANH, LOGISTIC, the RELU family, HARD_SWISH, ELU, GELU, EXP, ... and QUANTIZE from int8 to int8 all
-become the same loop; the table (`lut.py`) holds what the reference kernel computes. `TABLE` is the
+become the same loop; the table (`lut.py`) holds what the reference kernel computes. Where that is
+what comes in (a scale that changes its name), nothing is computed. `TABLE` is the
 kind of an operator that a rewrite made from a chain of them: its attribute `table` is the table.
 """
 
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from mcudeploy.graph.ir import Graph, Operator, Quantization, Tensor
 from mcudeploy.operators import lut
 from mcudeploy.operators.base import (
+    SAME_BYTES,
     Constant,
     Implementation,
     OperatorFamily,
@@ -86,10 +88,10 @@ def _reference_limits(kind: str, source: Quantization, target: Quantization) -> 
         yield "its input's scale is 128 times its output's or more"
 
 
-def _table_call(graph: Graph, operator: Operator, target: Target) -> Implementation:
+def _table_calls(graph: Graph, operator: Operator, target: Target) -> Sequence[Implementation]:
     source: Tensor = output_of(graph, operator)
     table = zeros_of_size(256, "int8") if target.sizes_only else table_for(graph, operator)
-    return Implementation(
+    call = Implementation(
         kernel="mcud_table_s8",
         snippet=_CALL,
         values={"elements": source.elements},
@@ -100,6 +102,7 @@ def _table_call(graph: Graph, operator: Operator, target: Target) -> Implementat
         work=elements_work(source.elements),
         reason="one look-up an element",
     )
+    return (SAME_BYTES, call) if (table == lut.INPUTS).all() else (call,)
 
 
 @register
@@ -115,7 +118,7 @@ class OneToOne(OperatorFamily):
     def implementations(
         self, graph: Graph, operator: Operator, target: Target
     ) -> Sequence[Implementation]:
-        return (_table_call(graph, operator, target),)
+        return _table_calls(graph, operator, target)
 
     def row_implementations(
         self, graph: Graph, operator: Operator, target: Target
@@ -145,7 +148,7 @@ class Quantize(OperatorFamily):
         self, graph: Graph, operator: Operator, target: Target
     ) -> Sequence[Implementation]:
         if _is_table(graph, operator):
-            return (_table_call(graph, operator, target),)
+            return _table_calls(graph, operator, target)
         return (quantize_edge(graph, operator),)
 
     def row_implementations(

@@ -59,10 +59,11 @@ class Slice(Movement):
 
 @register
 class StridedSlice(Movement):
-    """STRIDED_SLICE with masks and negative strides; no ellipsis, no new axes.
+    """STRIDED_SLICE with all masks and negative strides.
 
     Indices count from the end where negative and are clamped to the dimension; a masked beginning
-    or end is the first or last element in the direction of the stride; a shrunk axis is one index.
+    or end is the first or last element in the direction of the stride; a shrunk axis is one index;
+    an ellipsis stands for as many whole dimensions as are missing, a new axis for a dimension of 1.
     """
 
     kinds = ("STRIDED_SLICE",)
@@ -70,10 +71,7 @@ class StridedSlice(Movement):
     def arguments(self, graph: Graph, operator: Operator) -> Iterator[str]:
         for position, what in ((1, "beginnings"), (2, "ends"), (3, "strides")):
             yield from constant_argument(graph, operator, position, what)
-        attributes = operator.attributes
-        if attributes.get("ellipsis_mask") or attributes.get("new_axis_mask"):
-            yield "it uses an ellipsis or a new axis"
-        elif attributes.get("offset"):
+        if operator.attributes.get("offset"):
             yield "its ends are given as sizes"
         elif all(constant_at(graph, operator, p) is not None for p in (1, 2, 3)):
             yield from self._shape_limits(graph, operator)
@@ -82,11 +80,16 @@ class StridedSlice(Movement):
         source, output = tensor_at(graph, operator, 0), output_of(graph, operator)
         assert source is not None
         given = [integers(graph, operator, p) for p in (1, 2, 3)]
-        if any(len(values) > len(source.shape) for values in given) or 0 in given[2]:
+        layout = _layout(operator, len(given[0]), len(source.shape))
+        if layout is None or len({len(values) for values in given}) > 1 or 0 in given[2]:
             yield f"its indices do not suit {source.shape}"
             return
         extent, shrunk = self._ranges(graph, operator)[2:]
-        shape = tuple(n for axis, n in enumerate(extent) if axis not in shrunk)
+        shape = tuple(
+            1 if axis is None else extent[axis]
+            for axis, _ in layout
+            if axis is None or axis not in shrunk
+        )
         if shape != output.shape or 0 in extent:
             yield f"it gives {shape}, not {output.shape}"
 
@@ -101,30 +104,57 @@ class StridedSlice(Movement):
         source = tensor_at(graph, operator, 0)
         assert source is not None
         begins, ends, strides = (integers(graph, operator, p) for p in (1, 2, 3))
+        layout = _layout(operator, len(begins), len(source.shape))
+        assert layout is not None
         masks = operator.attributes
-        starts: list[int] = []
-        steps: list[int] = []
-        extent: list[int] = []
+        starts, steps, extent = [0] * len(source.shape), [1] * len(source.shape), [*source.shape]
         shrunk: set[int] = set()
-        for axis, size in enumerate(source.shape):
-            if axis >= len(begins):
-                starts, steps, extent = [*starts, 0], [*steps, 1], [*extent, size]
+        for axis, index in layout:
+            if axis is None or index is None:
                 continue
-            bit, step = 1 << axis, strides[axis]
+            bit, step, size = 1 << index, strides[index], source.shape[axis]
             low, high = (0, size) if step > 0 else (-1, size - 1)
-            start = _clamped(begins[axis], size, low, high)
+            start = _clamped(begins[index], size, low, high)
             if masks.get("begin_mask", 0) & bit:
                 start = low if step > 0 else high
-            end = _clamped(ends[axis], size, low, high)
+            end = _clamped(ends[index], size, low, high)
             if masks.get("end_mask", 0) & bit:
                 end = high if step > 0 else low
             if masks.get("shrink_axis_mask", 0) & bit:
                 shrunk.add(axis)
                 end, step = start + 1, 1
-            starts.append(start)
-            steps.append(step)
-            extent.append(max(0, -(-(end - start) // step)))
+            starts[axis], steps[axis] = start, step
+            extent[axis] = max(0, -(-(end - start) // step))
         return starts, steps, extent, shrunk
+
+
+def _layout(
+    operator: Operator, given: int, rank: int
+) -> list[tuple[int | None, int | None]] | None:
+    """(axis of the input, index among the given ones) of each dimension that the slice speaks of.
+
+    A new axis has no axis of the input, a whole dimension no index. None where the indices are too
+    many, two of them an ellipsis, or an ellipsis stands for nothing: the reference takes that for
+    one dimension.
+    """
+    ellipsis, new = (operator.attributes.get(f"{m}_mask", 0) for m in ("ellipsis", "new_axis"))
+    fresh = sum(1 for i in range(given) if new >> i & 1 and not ellipsis >> i & 1)
+    dots = [i for i in range(given) if ellipsis >> i & 1]
+    whole = rank - (given - fresh - len(dots))
+    if len(dots) > 1 or whole < len(dots):
+        return None
+    found: list[tuple[int | None, int | None]] = []
+    axis = 0
+    for index in range(given):
+        if index in dots:
+            found += [(axis + i, None) for i in range(whole)]
+            axis += whole
+        elif new >> index & 1:
+            found.append((None, index))
+        else:
+            found.append((axis, index))
+            axis += 1
+    return found + [(i, None) for i in range(axis, rank)]
 
 
 def _clamped(index: int, size: int, low: int, high: int) -> int:

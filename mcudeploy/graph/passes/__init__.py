@@ -27,6 +27,7 @@ from mcudeploy.graph.passes import (
     part_splits,
     place_parts,
     roll_steps,
+    tabulate_constants,
 )
 
 _log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ PASSES: tuple[ModuleType, ...] = (
     join_shuffles,
     part_splits,
     fuse_activations,
+    tabulate_constants,
     fuse_tables,
     roll_steps,
     drop_dead,
