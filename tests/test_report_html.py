@@ -157,7 +157,7 @@ def test_a_streamed_plan_says_so_and_shows_its_rings(tmp_path):
     made = api.prepare(tmp_path / "net.tflite", "stm32f469", stream="max")
     assert made.plan.streams, "nothing is streamed: the test needs another network"
     text = html.render(html.fit_page(made))
-    assert "run row by row" in text and re.search(r"map \d, \d+ rows of it at a time", text)
+    assert "run row by row" in text and re.search(r"map \d, \d+ of 24 rows at a time", text)
 
 
 def test_a_profile_is_shown_operator_by_operator(tmp_path):

@@ -11,13 +11,13 @@ their own, the first free one in order of their ends (interval colouring), so no
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from mcudeploy.graph.ir import NO_TENSOR, Graph
-from mcudeploy.memory.lifetimes import lifespans
-from mcudeploy.memory.plan import Placement, Plan
+from mcudeploy.memory.occupants import Occupant, occupants
+from mcudeploy.memory.plan import Plan
 from mcudeploy.report.terminal import shape_text
 
 LEFT, RIGHT, TOP, BOTTOM = 84, 12, 26, 40
@@ -39,9 +39,9 @@ _BAR_COLUMN = _BAR + 90
 
 @dataclass(frozen=True)
 class Rectangle:
-    """A buffer. `kind` is input, output, activation or scratch; `label` is the operator that writes
-    it, where there is room; `tip` says all of it in words. Every other one is `alternate`, so that
-    neighbours that share bytes are told apart."""
+    """A buffer. `kind` is that of an `Occupant`, as a name for CSS; `label` is the operator that
+    writes it, where there is room; `tip` says all of it in words. Every other one is `alternate`,
+    so that neighbours that share bytes are told apart."""
 
     x: float
     y: float
@@ -87,18 +87,18 @@ def _picture(plan: Plan, region: str, size: int) -> PlanPicture:
     cell = _PLOT_WIDTH / steps
     scale = _PLOT_HEIGHT / size
 
-    def rectangle(start: int, end: int, place: Placement, kind: str, name: str) -> Rectangle:
-        width, height = (end - start) * cell, max(place.bytes * scale, 1.0)
-        label = f"#{start}" if kind != "input" else "input"
+    def rectangle(one: Occupant) -> Rectangle:
+        place, label = one.place, one.label
+        width, height = (one.end - one.start) * cell, max(place.bytes * scale, 1.0)
         # Of two buffers that share bytes the later one covers half of the earlier one's width.
         shown = label if width / 2 >= len(label) * _LABEL_WIDTH and height >= _LABEL_HEIGHT else ""
         top = TOP + _PLOT_HEIGHT - (place.offset + place.bytes) * scale
         tip = (
-            f"{name}\n{kind}, {place.bytes:,} bytes at {region} offset {place.offset:,}\n"
-            f"{_lives(plan, start, end)}"
+            f"{one.name}\n{one.kind}, {place.bytes:,} bytes at {region} offset {place.offset:,}\n"
+            f"{_lives(plan, one.start, one.end)}"
         )
-        x = LEFT + start * cell
-        return Rectangle(x, top, width, height, kind, start % 2 == 1, shown, tip)
+        x, kind = LEFT + one.start * cell, one.kind.replace(" ", "-")
+        return Rectangle(x, top, width, height, kind, one.start % 2 == 1, shown, tip)
 
     peak = plan.certificate.peak_step
     every = max(1, -(-steps // 24))
@@ -111,7 +111,7 @@ def _picture(plan: Plan, region: str, size: int) -> PlanPicture:
         # Large ones first: where a rule lets two buffers share bytes, the small one stays visible.
         rectangles=tuple(
             sorted(
-                (rectangle(*buffer) for buffer in _buffers(plan, region)),
+                (rectangle(one) for one in occupants(plan) if one.place.region == region),
                 key=lambda r: -r.width * r.height,
             )
         ),
@@ -122,34 +122,6 @@ def _picture(plan: Plan, region: str, size: int) -> PlanPicture:
         peak=(LEFT + peak * cell, cell),
         peak_text=f"peak: #{peak}",
     )
-
-
-def _buffers(plan: Plan, region: str) -> Iterator[tuple[int, int, Placement, str, str]]:
-    """(first step, step after the last, place, kind, name) of all that lives in an arena."""
-    graph = plan.graph
-    spans = lifespans(graph)
-    for index, place in plan.tensors.items():
-        if place.region == region and index in spans:
-            inputs, outputs = index in graph.inputs, index in graph.outputs
-            kind = "input" if inputs else "output" if outputs else "activation"
-            start, end, name = (*spans[index], graph.tensors[index].name)
-            for stream in plan.streams:
-                segment = stream.segment
-                if index in (segment.driver, *segment.produced):  # they live as long as it runs
-                    start, end = min(start, segment.first), max(end, segment.end)
-                if index in stream.rings:
-                    name = f"{name}, {stream.rings[index]} rows of it at a time"
-            yield start, end, place, kind, name
-    for stream in plan.streams:
-        kept = {f"sums of #{step}": place for step, place in stream.state.items()}
-        kept["counters of the rows"] = stream.counters
-        for name, place in kept.items():
-            if place.region == region:
-                yield stream.segment.first, stream.segment.end, place, "scratch", name
-    for step, place in plan.scratch.items():
-        if place.region == region:
-            kind = graph.operators[step].kind
-            yield step, step + 1, place, "scratch", f"scratch of #{step} {kind}"
 
 
 def _lives(plan: Plan, start: int, end: int) -> str:
