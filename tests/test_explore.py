@@ -98,14 +98,17 @@ def test_a_refusal_names_region_operator_and_bytes() -> None:
 
 @pytest.mark.parametrize("name", ["rnn", "lstm", "gru_attention"])
 def test_recurrent_members_are_measured_with_their_steps_rolled_up(name: str) -> None:
-    """Weights and code count once, however many steps there are."""
+    """Weights and code count once, however many steps there are; each has its tables.
+
+    Those of an LSTM are 3 of 256 bytes and what its scales need; its weights are 2,816 bytes.
+    """
     short, long = (
         measure(Member(name, {"steps": steps, "units": 16}).network(), BOARD) for steps in (8, 16)
     )
     assert short.fits
     assert long.macs > 1.9 * short.macs
     assert "REPEAT" in long.peak
-    assert long.flash_bytes < 1.2 * short.flash_bytes
+    assert 0 < long.flash_bytes - short.flash_bytes < 8 * 1024
 
 
 def test_streaming_makes_members_fit_that_do_not_as_a_whole(store: work.Store) -> None:

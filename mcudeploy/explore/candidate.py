@@ -2,11 +2,12 @@
 """One candidate on one board: what it needs and whether it fits, from its shapes alone.
 
 Nothing is trained or quantized: kernels are chosen, the plan is made and checked, constants have
-their sizes without values. Constants of one weight tensor count once however many operators use
-it (an unrolled recurrent layer), tables count for each operator, since their values depend on
-scales that only quantization tells. A layer of more than about a thousand weights an output may
-need another kernel once its weights are known, as its sums can then exceed what the fastest one
-adds up: `fit` on the quantized model has the last word.
+their sizes without values. Constants of one weight tensor count once however many operators use it
+(an unrolled recurrent layer), tables count for each operator, since their values depend on scales
+that only quantization tells; of those with a row for each time step equal ones count once, as the
+gates of a step have one scale. A layer of more than about a thousand weights an output may need
+another kernel once its weights are known, as its sums can then exceed what the fastest one adds
+up: `fit` on the quantized model has the last word.
 """
 
 from __future__ import annotations
@@ -161,7 +162,9 @@ def _constant_bytes(plan: Plan) -> dict[str, int]:
         )
         for constant in kernel.constants:
             owner = (kernel.kernel, tensors) if tensors and constant.part != "tables" else (step,)
-            sizes[*owner, constant.name] = constant.part, constant.bytes
+            rows = constant.part == "tables" and constant.data.ndim > 1
+            name = constant.data.tobytes() if rows and operator.kind == "REPEAT" else constant.name
+            sizes[*owner, name] = constant.part, constant.bytes
     totals = {"weights": 0, "biases": 0, "tables": 0}
     for part, size in sizes.values():
         totals[part] += size

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -42,7 +42,11 @@ class Unified:
 
 
 def unified_kernels(bodies: Sequence[Graph], position: int, target: Target) -> tuple[Unified, ...]:
-    """The kernels that can compute operator `position` of every body by one snippet."""
+    """The kernels that can compute operator `position` of every body by one snippet.
+
+    Also where sizes alone are asked for: which constants differ follows from their values.
+    """
+    target = replace(target, sizes_only=False)
     operators = [body.operators[position] for body in bodies]
     offers = [
         _offers(body, operator, target) for body, operator in zip(bodies, operators, strict=True)

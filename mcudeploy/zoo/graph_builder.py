@@ -4,6 +4,9 @@
 Weights and biases have the right shape and one value that all share, so that VGG-16 costs nothing.
 Scales are placeholders: 1/16 everywhere, but for the functions whose output scale TFLite fixes and
 for what a softmax reads: 1/7, since how many exponentials its table holds follows from that scale.
+In the time steps of a recurrent layer each tensor has a scale and zero point of its own, as what
+differs between steps is what a loop over them keeps in tables. All are of single precision, as in
+a file.
 Shapes, kinds, attributes and connections are real; nothing else is asked of a shape graph.
 """
 
@@ -20,7 +23,7 @@ import numpy.typing as npt
 from mcudeploy.graph.ir import NO_TENSOR, Graph, Operator, Quantization, Tensor
 
 _ACTIVATION = Quantization((1 / 16,), (0,))
-_LOGITS = Quantization((1 / 7,), (0,))
+_LOGITS = Quantization((float(np.float32(1 / 7)),), (0,))
 """Trained classifiers of 4 to 12 classes have 0.09 to 0.29 (DS-CNN 0.145, ResNet8 0.17)."""
 _CONSTANT = Quantization((1 / 128,), (0,))
 _FIXED = {
@@ -33,7 +36,7 @@ _KEPT = frozenset((
     "UNPACK", "SQUEEZE", "EXPAND_DIMS", "GATHER",
 ))  # fmt: skip
 """Their outputs have the scale of their input."""
-_WEIGHT_SCALES = (1 / 128, 1 / 160)
+_WEIGHT_SCALES = (1 / 128, float(np.float32(1 / 160)))
 """In turn, since real scales differ from channel to channel, and constants with them."""
 
 
@@ -49,17 +52,22 @@ class GraphBuilder:
         self.tensors: list[Tensor] = []
         self.operators: list[Operator] = []
         self._constants: dict[tuple[Any, ...], int] = {}
-        self._ordinary = _ACTIVATION
+        self._step: int | None = None
 
     def begin_step(self, number: int | None) -> None:
-        """Activations get scales that no other time step has; with None the usual ones again."""
-        factor = 1.0 if number is None else 1 + (number + 1) / 1024
-        self._ordinary = Quantization((_ACTIVATION.scale * factor,), (0,))
+        """Activations get quantizations of their own; with None the usual one again."""
+        self._step = number
 
-    def in_a_row(self, tensors: Sequence[int]) -> None:
-        """Tensors that a PACK gathers have one scale."""
-        for index in tensors:
-            self.tensors[index] = replace(self.tensors[index], quantization=_ACTIVATION)
+    def _ordinary(self) -> Quantization:
+        """What an activation has that nothing fixes."""
+        if self._step is None:
+            return _ACTIVATION
+        number = len(self.tensors)
+        return Quantization((_ACTIVATION.scale * (1 + number % 8191 / 8192),), (number % 7 - 3,))
+
+    def in_a_row(self, tensor: int) -> None:
+        """All tensors that a PACK gathers have one scale."""
+        self.tensors[tensor] = replace(self.tensors[tensor], quantization=_ACTIVATION)
 
     def finish(self, source: int, output: int) -> Graph:
         return Graph(self.name, tuple(self.tensors), tuple(self.operators), (source,), (output,))
@@ -120,8 +128,8 @@ class GraphBuilder:
         """The quantization of an int8 output, as far as TFLite fixes it."""
         if kind in _KEPT:
             of = (self.tensors[i] for i in inputs if not self.tensors[i].is_constant)
-            return next((t.quantization for t in of if t.quantization), self._ordinary)
-        return _FIXED.get(kind, self._ordinary)
+            return next((t.quantization for t in of if t.quantization), _ACTIVATION)
+        return _FIXED.get(kind) or self._ordinary()
 
     def emit(
         self, kind: str, inputs: Sequence[int], shape: Sequence[int], name: str, *,

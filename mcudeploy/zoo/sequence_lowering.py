@@ -36,10 +36,11 @@ def lower_recurrent(graph: GraphBuilder, x: int, layer: Layer, stacked: bool) ->
     for number, value in enumerate(inputs):
         graph.begin_step(number)
         outputs.append(cell.step(value))
+        if layer.options["sequence"]:
+            graph.in_a_row(outputs[-1])
     graph.begin_step(None)
     if not layer.options["sequence"]:
         return outputs[-1]
-    graph.in_a_row(outputs)
     packed = graph.emit(
         "PACK", outputs, (steps, 1, units), f"{name}/pack", values_count=steps, axis=0
     )
