@@ -5,16 +5,18 @@ import json
 
 import numpy as np
 import pytest
+import unicorn
 from hand_firmware import INPUT_BYTES, Variation
 from hand_firmware import build as build_by_hand
 from tflite_builder import ModelBuilder
 from typer.testing import CliRunner
+from unicorn import arm_const
 
 import mcudeploy
 from mcudeploy.board import find_board
 from mcudeploy.board_flash import FlashStall
 from mcudeploy.cli import app
-from mcudeploy.emulator.counting import compiled_available
+from mcudeploy.emulator.counting import BlockCounter, compiled_available
 from mcudeploy.emulator.link import Link
 from mcudeploy.emulator.session import LinkSession
 from mcudeploy.emulator.unicorn import Machine
@@ -163,3 +165,22 @@ def test_c_and_python_record_the_same(tmp_path):
     if not compiled_available():
         pytest.skip("no C compiler for this machine")
     assert timed(tmp_path, 100, True) == timed(tmp_path, 100, False)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_load_in_an_it_block_leaves_nothing_behind_when_reads_are_watched(compiled):
+    """cmp r0, 0; ite ne; ldrne r2, [r1]; moveq r2, 5; b .+2; movs r3, 1; movs r4, 2; nop"""
+    code = bytes.fromhex("002814bf0a680522ffe70123022400bf")
+    engine = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB)
+    engine.ctl_set_cpu_model(arm_const.UC_CPU_ARM_CORTEX_M4)
+    engine.mem_map(0x08000000, 0x1000)
+    engine.mem_write(0x08000000, code + bytes([7]))
+    counter = BlockCounter(engine, code, 0x08000000, compiled=compiled)
+    counter.run_limit(1000)
+    counter.watch_reads(0x08000000, 0x08001000)
+    engine.reg_write(arm_const.UC_ARM_REG_R0, 1)
+    engine.reg_write(arm_const.UC_ARM_REG_R1, 0x08000000)
+    engine.emu_start(0x08000001, 0x0800000E)
+    registers = [arm_const.UC_ARM_REG_R3, arm_const.UC_ARM_REG_R4]
+    assert [engine.reg_read(one) for one in registers] == [1, 2]
+    assert counter.blocks().watched_bytes == 4

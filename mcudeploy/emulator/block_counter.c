@@ -12,6 +12,7 @@
 
 #define TABLE_ENTRIES 16384u
 #define PROBES 64u
+#define IT_BITS 0x0600FC00u /* of XPSR (Armv7-M Architecture Reference Manual, B1.4.2) */
 
 typedef struct
 {
@@ -37,9 +38,11 @@ typedef struct
     uint64_t watched_bytes; /* read where mcudeploy_read is hooked */
     entry_t *last;         /* the block before, if it is in the table */
     uint32_t last_end;
-    uint32_t reserved;
+    int32_t status_register; /* Unicorn's number of XPSR */
     int (*emu_stop)(void *engine);
     int (*mem_read)(void *engine, uint64_t address, void *bytes, uint64_t count);
+    int (*reg_read)(void *engine, int number, void *value);
+    int (*reg_write)(void *engine, int number, const void *value);
     entry_t table[TABLE_ENTRIES];
 } counter_t;
 
@@ -132,14 +135,27 @@ void mcudeploy_block(void *engine, uint64_t address, uint32_t bytes, void *user)
     counter->instructions += counter->block_instructions;
 }
 
-/* A UC_HOOK_MEM_READ callback; hooked over flash while it is asked what is read from there. */
+/*
+ * A UC_HOOK_MEM_READ callback; hooked over flash while it is asked what is read from there.
+ *
+ * Before it calls, Unicorn 2.1 restores the state of the IT block that a load stands in and leaves
+ * it there, although the block's translation does not need it: the next block would take it for its
+ * own and skip instructions. So it is cleared.
+ */
 void mcudeploy_read(void *engine, int type, uint64_t address, int size, int64_t value, void *user)
 {
     counter_t *counter = user;
 
-    (void)engine;
+    uint64_t status = 0;
+
     (void)type;
     (void)address;
     (void)value;
     counter->watched_bytes += (uint64_t)size;
+    counter->reg_read(engine, counter->status_register, &status);
+    if (status & IT_BITS)
+    {
+        status &= ~(uint64_t)IT_BITS;
+        counter->reg_write(engine, counter->status_register, &status);
+    }
 }

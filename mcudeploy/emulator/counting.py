@@ -35,6 +35,7 @@ from mcudeploy.resources import cache_folder
 
 _TABLE_ENTRIES = 16384
 _WIDE = 0x1D
+_IT_BITS = 0x0600FC00
 
 
 class _Entry(ctypes.Structure):
@@ -64,9 +65,11 @@ class _State(ctypes.Structure):
         ("watched_bytes", ctypes.c_uint64),
         ("last", ctypes.c_void_p),
         ("last_end", ctypes.c_uint32),
-        ("reserved", ctypes.c_uint32),
+        ("status_register", ctypes.c_int32),
         ("emu_stop", ctypes.c_void_p),
         ("mem_read", ctypes.c_void_p),
+        ("reg_read", ctypes.c_void_p),
+        ("reg_write", ctypes.c_void_p),
         ("table", _Entry * _TABLE_ENTRIES),
     )
 
@@ -146,8 +149,10 @@ class BlockCounter:
         state.code = ctypes.cast(self._buffer, ctypes.c_void_p).value
         state.code_address = self._code_address
         state.code_bytes = len(self._code)
-        state.emu_stop = ctypes.cast(binding.uclib.uc_emu_stop, ctypes.c_void_p).value
-        state.mem_read = ctypes.cast(binding.uclib.uc_mem_read, ctypes.c_void_p).value
+        state.status_register = arm_const.UC_ARM_REG_XPSR
+        for name in ("emu_stop", "mem_read", "reg_read", "reg_write"):
+            function = getattr(binding.uclib, f"uc_{name}")
+            setattr(state, name, ctypes.cast(function, ctypes.c_void_p).value)
         self._add_c_hook(unicorn.UC_HOOK_BLOCK, library.mcudeploy_block, state, 1, 0)
         return state
 
@@ -215,7 +220,11 @@ class BlockCounter:
     def _read(
         self, engine: Any, access: int, address: int, size: int, value: int, _: object
     ) -> None:
+        """The C callback in Python."""
         self._figures.watched_bytes += size
+        status = engine.reg_read(arm_const.UC_ARM_REG_XPSR)
+        if status & _IT_BITS:
+            engine.reg_write(arm_const.UC_ARM_REG_XPSR, status & ~_IT_BITS)
 
     def _in_flash(self, address: int, size: int) -> bool:
         return 0 <= address - self._code_address <= len(self._code) - size
