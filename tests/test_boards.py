@@ -86,6 +86,14 @@ def test_the_file_is_plausible(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_figure_of_current_has_its_source_beside_it(name: str) -> None:
+    lines = (resource_folder("boards") / f"{name}.toml").read_text(encoding="utf-8").splitlines()
+    for before, line in pairwise(lines):
+        if line.startswith("ma_per_mhz"):
+            assert before.startswith("# "), line
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_register_blocks_do_not_overlap(name: str) -> None:
     board = find_board(name)
     blocks = [(b.address, b.address + b.size) for b in register_blocks(board)]
