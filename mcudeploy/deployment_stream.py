@@ -14,7 +14,7 @@ from mcudeploy.board import parse_bytes
 from mcudeploy.errors import InputError
 from mcudeploy.memory.plan import Plan
 from mcudeploy.memory.planner import PlanOptions
-from mcudeploy.memory.streamed import ROW_INSTRUCTIONS, make_streamed_plan
+from mcudeploy.memory.streamed import loop_instructions, make_streamed_plan
 from mcudeploy.operators.base import Implementation, Target
 from mcudeploy.operators.support import row_candidates
 
@@ -55,8 +55,7 @@ def stream_note(before: Plan, after: Plan) -> str | None:
     ]
     known = [sum(n for n in counts if n is not None) for counts in spent]
     if all(n is not None for counts in spent for n in counts) and known[0]:
-        rows = sum(stage.rows for s in after.streams for stage in s.segment.stages)
-        change = (known[1] + ROW_INSTRUCTIONS * rows) / known[0] - 1
+        change = (known[1] + loop_instructions(after)) / known[0] - 1
         note += f"; about {100 * change:+.1f} % instructions"
     return note
 

@@ -237,13 +237,20 @@ def forms_within(forms: Candidates, segment: Segment) -> dict[int, list[Implemen
     found = {stage.operator: list(forms[stage.operator]) for stage in segment.stages}
     for producer, reader, strip in segment.pairs:
         for stage, widest in ((producer, strip.step), (reader, strip.widest)):
-            parts = [f.rows for f in forms[stage.operator]]
             found[stage.operator] = [
-                rows.narrowed(widest) if rows.narrowed else form
-                for form, rows in zip(forms[stage.operator], parts, strict=True)
-                if rows is not None and rows.columns is not None
+                _narrowed(form, widest)
+                for form in forms[stage.operator]
+                if form.rows is not None and form.rows.columns is not None
             ]
     return found
+
+
+def _narrowed(form: Implementation, widest: int) -> Implementation:
+    """The form for parts of rows, in about the same time."""
+    if form.rows is None or form.rows.narrowed is None:
+        return form
+    part = form.rows.narrowed(widest)
+    return replace(part, instructions=form.instructions, cycles=form.cycles)
 
 
 def leanest_form(forms: Sequence[Implementation]) -> Implementation:

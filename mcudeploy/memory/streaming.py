@@ -252,9 +252,16 @@ def _strip(graph: Graph, stage: Stage, producer: int, columns: RowWindow | None)
     fits = 1 < need.reach <= _MOST_REACH and need.stride < need.reach and lead >= 0
     if len(stage.needs) > 1 or not fits or width <= step:
         return None
-    kept, widest = _strip_widths(columns, width, graph.tensors[stage.output].shape[2], step)
+    out_width = graph.tensors[stage.output].shape[2]
+    kept, widest = _strip_widths(columns, width, out_width, step)
     if kept >= width:
         return None
+    if width <= _NARROW:  # where a longer step takes no more room, it saves a call
+        longer = [
+            n for n in range(step, width) if _strip_widths(columns, width, out_width, n)[0] <= kept
+        ]
+        step = longer[-1]
+        kept, widest = _strip_widths(columns, width, out_width, step)
     return Strip(producer, need.stride, lead, columns, step, kept, widest, pixel_bytes(tensor))
 
 

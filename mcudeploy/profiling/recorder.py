@@ -9,6 +9,7 @@ instructions that call the observer.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 
@@ -17,7 +18,10 @@ from mcudeploy.emulator.unicorn import Machine
 from mcudeploy.errors import EmulationError
 
 _OBSERVER = "observe"
-_INVOKE = "model_invoke_observed"
+_ENTRIES = ("model_invoke_observed", "model_feed_rows_observed")
+"""What an inference enters; with rows that are fed, the second for each of them."""
+_PARTS = re.compile(r"(show|advance|stream)_\d+|finish")
+"""Functions of the network that may call the observer where they are not part of an entry."""
 
 
 @dataclass
@@ -46,20 +50,24 @@ class OperatorRecorder:
     def __init__(self, machine: Machine, operators: int) -> None:
         self._machine, self._count = machine, operators
         self.operators: dict[int, OperatorBlocks] = defaultdict(OperatorBlocks)
-        invoke = machine.image.symbol(_INVOKE)
-        observer = machine.image.symbol(_OBSERVER)
-        self._start = invoke.address & ~1
+        image = machine.image
+        entry = image.symbol(next((n for n in _ENTRIES if image.has(n)), _ENTRIES[0]))
+        observer = image.symbol(_OBSERVER)
+        parts = [s for s in image.symbols if s.is_function and _PARTS.fullmatch(s.name)]
+        self._start = entry.address & ~1
         self._return: int | None = None
         self._before: BlockCounts | None = None
         for segment in machine.image.segments:
             if segment.data:
                 begin = segment.load_address
                 machine.counter.watch_reads(begin, begin + len(segment.data))
-        machine.on_block(self._start, self._start + invoke.size, self._inside)
+        for function in (entry, *parts):
+            begin = function.address & ~1
+            machine.on_block(begin, begin + function.size, self._inside)
         machine.on_block(observer.address & ~1, (observer.address & ~1) + 1, self._observed)
 
     def _inside(self, address: int) -> None:
-        """A block of the network's own function: the first one, or the one after the observer."""
+        """A block of the network's own functions: the first one, or the one after the observer."""
         if address in (self._start, self._return):
             self._before, self._return = self._without_current(), None
 
