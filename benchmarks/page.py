@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from peers import FASTEST, PEERS, PEERS_BOARD, PEERS_CORE, SAME_KERNELS
+from peers import PEERS, PEERS_CORE
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "comparison.md"
 NAMES = {
@@ -38,10 +38,6 @@ class Measured(Protocol):
     def cycles(self) -> float | None: ...
     @property
     def arena_bytes(self) -> int: ...
-    @property
-    def board(self) -> str: ...
-    @property
-    def milliseconds(self) -> float | None: ...
 
 
 def write_page(rows: Sequence[Measured]) -> str:
@@ -55,10 +51,6 @@ def write_page(rows: Sequence[Measured]) -> str:
         if "balanced" in variants and "cmsis-nn" in variants:
             text = put(text, core, "\n".join(_table(core, variants, known)))
             written.append(core)
-    timed = {(row.model, row.variant): row for row in rows if row.board == PEERS_BOARD}
-    if all((peer.short, variant) in timed for peer in PEERS for variant in _VARIANTS):
-        text = put(text, "milliseconds", "\n".join(_milliseconds(timed)))
-        written.append("milliseconds")
     PAGE.write_text(text, encoding="utf-8")
     return f"{PAGE.name} ({', '.join(written) or 'nothing'})"
 
@@ -87,27 +79,6 @@ def _table(core: str, variants: Sequence[str], known: dict[tuple[str, str], Meas
         cells += [f"{peer.tflm_instructions:,}"] if peers_too else []
         cells += [f"{row.cycles:,.0f}" if row.cycles else "" for row in measured]
         lines.append(_line([*cells, *(f"{row.arena_bytes:,}" for row in measured)]))
-    return lines
-
-
-def _milliseconds(timed: dict[tuple[str, str], Measured]) -> list[str]:
-    """Estimates on the peers' board; those of CMSIS-NN's kernels with their distance to two."""
-    heads = ["network", "CMSIS-NN, estimated"]
-    heads += [f"{name}, published" for name in SAME_KERNELS]
-    heads += ["balanced, estimated", "speed, estimated"]
-    heads += [f"{name}, published" for name in FASTEST]
-    lines = [_line(heads), "|---" + "|---:" * (len(heads) - 1) + "|"]
-    for peer in PEERS:
-        if not peer.ms:
-            continue
-        ours = {name: timed[peer.short, name].milliseconds or 0.0 for name in _VARIANTS}
-        theirs = ours["cmsis-nn"]
-        cells = [NAMES[peer.short], f"{theirs:.1f}"]
-        cells += [
-            f"{peer.ms[n]:.1f} ({100 * (theirs / peer.ms[n] - 1):+.0f} %)" for n in SAME_KERNELS
-        ]
-        cells += [f"{ours[name]:.1f}" for name in ("balanced", "speed")]
-        lines.append(_line([*cells, *(f"{peer.ms[name]:.1f}" for name in FASTEST)]))
     return lines
 
 
