@@ -25,7 +25,7 @@ table for Cortex-M33; the M4's came to within -10 to +1 % of what was measured o
 Cortex-M7 either: `DualIssue` walks the block in order, two instructions a cycle where the second
 does not need the first and both do not want the same unit, with one cycle from a load or a multiply
 to its use. Of CMSIS-NN on one, only networks of about the same layers as ours were published: the
-estimates are 22 % below to 6 % above (`benchmarks/latency.py`). Cortex-M55 has no model.
+estimates are 22 % below to 5 % above (`benchmarks/latency.py`). Cortex-M55 has no model.
 """
 
 from __future__ import annotations
