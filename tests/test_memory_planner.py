@@ -353,23 +353,12 @@ def test_networks_of_300_operators_are_planned_in_two_seconds(name: str) -> None
     assert time.process_time() - begin < 2
 
 
-@pytest.mark.slow(reason="measures seconds, which a busy machine stretches")
-@pytest.mark.parametrize("seed", range(10))
-def test_random_networks_of_300_operators_are_planned_in_two_seconds(seed: int) -> None:
-    """With views, overlap rules and several kernels an operator; the best of three tries counts."""
-    graph, candidates = random_network(seed, 300, 4000)
-    assert len(graph.operators) == 300
-    seconds = []
-    while len(seconds) < 3 and min(seconds, default=2.0) >= 2:
-        begin = time.process_time()
-        make_plan(graph, candidates, make_board())
-        seconds.append(time.process_time() - begin)
-    assert min(seconds) < 2
-
-
 @pytest.mark.parametrize("seed", [1, 3])
 def test_planning_300_operators_takes_few_steps(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two seconds as steps, so that no busy machine matters: 10 us, 1 us and 50 ms each."""
+    """With views, overlap rules and several kernels an operator; benchmarks/packing.py has seconds.
+
+    Steps are the same on a busy machine: items placed, operators tried in an order, packings.
+    """
     steps: Counter[str] = Counter()
 
     def count(module: object, name: str) -> None:
