@@ -105,10 +105,19 @@ class FitReport:
     milliseconds: float | None = None
     """Estimated from them; `profile` knows better after a build."""
     notes: tuple[str, ...] = ()
+    arena_budget_bytes: int | None = None
+    """What the user allows the arena; None: what the board has."""
+
+    @property
+    def arena_over_bytes(self) -> int:
+        """Bytes of the arena beyond its budget."""
+        if self.arena_budget_bytes is None:
+            return 0
+        return max(0, self.certificate.peak_bytes - self.arena_budget_bytes)
 
     @property
     def fits(self) -> bool:
-        return all(region.fits for region in self.regions)
+        return all(region.fits for region in self.regions) and not self.arena_over_bytes
 
     @property
     def peak(self) -> OperatorRow:
@@ -121,6 +130,11 @@ class FitReport:
         if self.fits:
             return f"{self.model} fits {self.board.name}"
         phrases = []
+        if self.arena_over_bytes:
+            phrases.append(
+                f"activations and scratch are {self.arena_over_bytes:,} bytes over --ram-budget "
+                f"at operator #{self.peak.index} {self.peak.kind}"
+            )
         for region in self.regions:
             if region.fits:
                 continue
@@ -136,6 +150,7 @@ def budget(
     model: str,
     notes: tuple[str, ...] = (),
     constants: Mapping[str, int] | None = None,
+    arena_budget: int | None = None,
 ) -> FitReport:
     """The verdict on a plan: every region of the board with all that it would hold.
 
@@ -169,6 +184,7 @@ def budget(
         instructions=_sum(row.instructions for row in rows),
         milliseconds=_sum(row.milliseconds for row in rows),
         notes=notes,
+        arena_budget_bytes=arena_budget,
     )
 
 

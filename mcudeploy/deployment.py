@@ -234,7 +234,8 @@ def plan_graph(
         notes = notes if gain is None else (*notes, gain)
         if target.kernels == "auto":
             notes = (*notes, growth(plan.graph, plan.implementations, target).note)
-        report = budget(plan, target, model=name, notes=notes)
+        allowed = budget_bytes(options.ram_budget)
+        report = budget(plan, target, model=name, notes=notes, arena_budget=allowed)
     demand_sound(plan)
     return Deployment(
         name=name,

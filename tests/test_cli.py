@@ -64,6 +64,12 @@ def test_fit_says_no_with_exit_code_1_region_operator_and_bytes(dense):
     assert "#0 FULLY_CONNECTED" in done.stdout
 
 
+def test_fit_says_no_when_the_arena_cannot_keep_its_budget(dense):
+    done = run("fit", dense, "--board", "stm32f469", "--ram-budget", "8")
+    assert done.returncode == 1, done.stderr
+    assert "DOES NOT FIT" in done.stdout and "over --ram-budget" in " ".join(done.stdout.split())
+
+
 def test_json_is_one_object_and_nothing_else(dense):
     done = run("fit", dense, "--board", "stm32f469", "--json")
     document = json.loads(done.stdout)
