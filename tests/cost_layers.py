@@ -87,12 +87,17 @@ def _window(random: Random, *, one_by_one: bool = False) -> tuple[int, int, int,
     return height, width, kernel, _pick(random, (1, 1, 2)), padding
 
 
-def _convolution(b: ModelBuilder, random: Random, one_by_one: bool) -> int:
+def _convolution(b: ModelBuilder, random: Random, one_by_one: bool, groups: int = 1) -> int:
+    """The channels are those of one group."""
     height, width, kernel, stride, padding = _window(random, one_by_one=one_by_one)
-    in_c, out_c = _pick(random, _CHANNELS[:14]), _pick(random, _CHANNELS[1:14])
+    most = 14 if groups == 1 else 8
+    in_c, out_c = _pick(random, _CHANNELS[:most]), _pick(random, _CHANNELS[1:most])
     dilation = _dilation(random, min(height, width), kernel, stride)
     out = [_same(n, kernel, stride, dilation, padding) for n in (height, width)]
-    x = b.input((1, height, width, in_c), scale=1.0, zero_point=int(random.integers(-128, 128)))
+    x = b.input(
+        (1, height, width, in_c * groups), scale=1.0, zero_point=int(random.integers(-128, 128))
+    )
+    out_c *= groups
     w = b.constant(_weights(random, (out_c, kernel, kernel, in_c)), scale=[1.0] * out_c)
     bias = b.constant(np.zeros(out_c, np.int32), scale=[1.0] * out_c)
     scale = _out_scale(kernel * kernel * in_c)
@@ -278,6 +283,7 @@ MAKERS: dict[str, Callable[[ModelBuilder, Random], int]] = {
         k: (lambda b, r, k=k: _reduction(b, r, k))
         for k in ("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN")
     },
+    "conv grouped": lambda b, r: _convolution(b, r, r.random() < 0.4, _pick(r, (2, 3, 4, 8))),
 }  # fmt: skip
 
 
