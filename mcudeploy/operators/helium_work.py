@@ -115,6 +115,7 @@ def helium_dense_work(s: FullyConnectedShape) -> Work:
         "call": 1,
         "row": s.batches,
         "four": s.batches * fours,
+        "four, rounds": s.batches * fours * (rounds > 0),
         "four, round": s.batches * fours * rounds,
         "four, rest": s.batches * fours * (rest > 0),
         "last": s.batches * (singles > 0),
