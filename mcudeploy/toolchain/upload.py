@@ -1,16 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Puts a built firmware on a board: PlatformIO's upload, or the command for doing it by hand."""
+"""Puts a built firmware on a board: PlatformIO's upload, or the command for doing it by hand.
+
+PlatformIO fetches a board's platform and uploader from its registry the first time. Where that
+does not answer it tries for a minute before it gives up, so it is asked here as soon as PlatformIO
+says that it fetches something.
+"""
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
 from mcudeploy.board import Board
 from mcudeploy.errors import ToolError
 
+_REGISTRY = "https://registry.platformio.org"
+_REGISTRY_SECONDS = 5
+_FETCHES = "Manager: Installing"
+"""What PlatformIO says before it asks its registry."""
 _UNREACHABLE = ("HTTPClientError", "InternetConnectionError")
 """What PlatformIO ends with when it has no network."""
 
@@ -50,14 +62,31 @@ def upload(project: Path, board: Board, *, progress: Callable[[str], None] | Non
             last = line.strip() or last
             if progress is not None:
                 progress(last)
+            if _FETCHES in line and not _registry_answers():
+                running.kill()
+                raise _unreachable(command)
     if running.returncode != 0 and last.startswith(_UNREACHABLE):
-        raise ToolError(
-            "PlatformIO could not fetch its tools for this board: its registry does not answer",
-            mend="run it once with a network; or write .pio/build/offline/firmware.bin with the "
-            "board's own tool",
-        )
+        raise _unreachable(command)
     if running.returncode != 0:
         raise ToolError(
             f"the upload failed: {last}",
-            mend="is the board plugged in? By hand: " + " ".join(command[2:]),
+            mend="is the board plugged in? By hand: " + shlex.join(command),
         )
+
+
+def _unreachable(command: list[str]) -> ToolError:
+    return ToolError(
+        "PlatformIO could not fetch its tools for this board: its registry does not answer",
+        mend=f"with a network, once: {shlex.join(command)}; or write "
+        ".pio/build/offline/firmware.bin with the board's own tool",
+    )
+
+
+def _registry_answers() -> bool:
+    try:
+        with urllib.request.urlopen(_REGISTRY, timeout=_REGISTRY_SECONDS):
+            return True
+    except urllib.error.HTTPError:
+        return True  # whatever it says, it is there
+    except OSError:
+        return False
