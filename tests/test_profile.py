@@ -16,6 +16,7 @@ import mcudeploy
 from mcudeploy.board import find_board
 from mcudeploy.board_flash import FlashStall
 from mcudeploy.cli import app
+from mcudeploy.codegen.manifest import read_manifest
 from mcudeploy.emulator.counting import BlockCounter, compiled_available
 from mcudeploy.emulator.link import Link
 from mcudeploy.emulator.session import LinkSession
@@ -91,8 +92,18 @@ def test_time_follows_from_cycles_and_clock_and_flash_only_adds(projects):
     # The weights alone are loaded several times over.
     assert words > (8 * 36 + 5120) / 4
     assert profile.cycles - profile.zero_wait_cycles == pytest.approx(5 * words, rel=0.01)
-    assert profile.microjoules == pytest.approx(profile.milliseconds * 0.11 * 120 * 3.3)
     assert profile.error_percent == 20
+
+
+def test_energy_follows_from_the_current_that_the_boards_file_has(projects, monkeypatch):
+    silent = mcudeploy.profile(projects / "auto")
+    assert silent.microjoules is None
+    manifest = read_manifest(projects / "auto")
+    board = manifest.board_record.model_copy(update={"ma_per_mhz": 0.1})
+    stated = manifest.model_copy(update={"board_record": board})
+    monkeypatch.setattr("mcudeploy.profiling.read_manifest", lambda _: stated)
+    profile = mcudeploy.profile(projects / "auto")
+    assert profile.microjoules == pytest.approx(silent.milliseconds * 0.1 * 120 * 3.3)
 
 
 def test_a_measurement_scales_times_and_nothing_else(projects):
