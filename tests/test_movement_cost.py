@@ -21,15 +21,6 @@ CALL_INSTRUCTIONS = 60
 
 Map = tuple[int, int, int]
 EVERY_CHANNELS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 16, 17, 24, 32, 37, 48, 64)
-DEARER = {
-    # Loops of 37 runs in three other loops: two rounds of 16, and each loop begins anew.
-    ("TRANSPOSE of five", 37),
-    # Rows of a few short runs: 30 instructions for a call or an innermost loop weigh on each row.
-    ("TILE", 3),
-    ("GATHER columns", 5),
-    ("RESIZE_NEAREST_NEIGHBOR, down", 4),
-    ("RESIZE_NEAREST_NEIGHBOR, down", 5),
-}
 
 
 def dear(maps: Iterable[Map]) -> list[str]:
@@ -44,7 +35,7 @@ def dear(maps: Iterable[Map]) -> list[str]:
     return [
         f"{name} of {shape}, {size} bytes: {count} instructions, memcpy {copies[size]}"
         for (name, shape, _), size, count in zip(named, sizes, counts, strict=False)
-        if count > copies[size] + 2 * size + CALL_INSTRUCTIONS and (name, shape[2]) not in DEARER
+        if count > copies[size] + 2 * size + CALL_INSTRUCTIONS
     ]
 
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Copies runs of 1 to 3 bytes that lie a constant distance apart: what is left of a transposition,
- * of a slice of channels or of a reversal when few bytes stay together.
+ * of a slice of channels or of a reversal when few bytes stay together. One run alone, from
+ * anywhere, may have up to 8.
  *
  * Made to be inlined with constant arguments: then each run is its loads and stores at constant
- * offsets, two instructions for 1 or 2 bytes, and the loop costs four more for every
+ * offsets, two instructions for 1, 2 or 4 bytes, and the loop costs four more for every
  * MCUD_COLUMN_RUNS of them.
  */
 #ifndef MCUDEPLOY_COPY_COLUMN_H

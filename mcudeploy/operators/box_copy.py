@@ -10,8 +10,8 @@ of bytes. Then the length of a run decides:
 - 4 to 23 bytes: words, by firmware/kernels/copy_short.c;
 - 1 to 3 bytes: loads and stores at constant offsets, by firmware/kernels/copy_column.h.
 
-Nothing is copied onto itself, so the dimensions may be walked in any order: for short runs the
-longest one is walked innermost.
+Nothing is copied onto itself, so the dimensions may be walked in any order: words walk the longest
+one innermost, bytes the one that leaves the fewest rounds of loops.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _FARTHEST, _FARTHEST_BACK = 4095, 255
 """The largest offsets of a load or store of a byte."""
 _WORD_BYTES = 4
 _STRAIGHT_RUNS = 32
-"""As many short runs are copied without a loop."""
+"""As many loads and stores, of a word or less each, are copied without a loop."""
 _COPY_BYTES = 8
 """Code of a load and a store."""
 
@@ -126,11 +126,18 @@ def _by_words(target: Target) -> bool:
 
 def straight_runs(count: int, run: int, target: Target) -> bool:
     """As many runs from anywhere are copied one by one, each in a line of its own."""
-    return copies_columns(run, target) and count <= _STRAIGHT_RUNS
+    pieces = count * -(-run // _WORD_BYTES)
+    return _by_words(target) and run <= 2 * _WORD_BYTES and pieces <= _STRAIGHT_RUNS
 
 
 def straight_work(times: int, count: int, run: int) -> dict[str, float]:
-    return {"column box": 1, "column": times, f"column run of {run}": times * count}
+    """A word is loaded and stored as a byte is."""
+    words, rest = divmod(run, _WORD_BYTES)
+    pieces = {"column run of 1": words * times * count}
+    if rest:
+        key = f"column run of {rest}"
+        pieces[key] = pieces.get(key, 0) + times * count
+    return {"column box": 1, "column": times, **pieces}
 
 
 def copies_columns(run: int, target: Target) -> bool:
@@ -201,17 +208,27 @@ def _far(loop: Loop) -> bool:
     )
 
 
-def _column(loops: Sequence[Loop], run: int, source: str, sink: str) -> BoxCopy:
-    """Few bytes: the longest dimension innermost, among those whose offsets are near.
+def _beside(inner: Loop, loops: Sequence[Loop]) -> Loop:
+    """The second dimension of a column without a loop."""
+    others = [loop for loop in loops if loop is not inner]
+    return max((o for o in others if o[0] * inner[0] <= _STRAIGHT_RUNS), default=(1, 0, 0))
 
-    Where it is short, the columns of a second dimension stand one after the other.
+
+def _rounds(inner: Loop, loops: Sequence[Loop]) -> int:
+    """How often a loop goes round when `inner` is the column."""
+    columns = math.prod(loop[0] for loop in loops) // inner[0]
+    return columns // _beside(inner, loops)[0] + columns * (inner[0] // _COLUMN_RUNS)
+
+
+def _column(loops: Sequence[Loop], run: int, source: str, sink: str) -> BoxCopy:
+    """Few bytes: columns of one dimension, one after the other for a second where both are short.
+
+    The dimension is one whose offsets are near, with the fewest rounds of loops.
     """
-    inner = max(loops, key=lambda loop: (not _far(loop), loop[0]))
-    outer = [loop for loop in loops if loop is not inner]
+    inner = min(loops, key=lambda loop: (_far(loop), _rounds(loop, loops), -loop[0]))
+    beside = _beside(inner, loops)
+    outer = [loop for loop in loops if loop is not inner and loop is not beside]
     extent, in_stride, out_stride = inner
-    fitting = [loop for loop in outer if loop[0] * extent <= _STRAIGHT_RUNS]
-    beside = max(fitting, default=(1, 0, 0))
-    outer = [loop for loop in outer if loop is not beside]
     columns = [
         f"mcud_copy_column({_plus('{0}', i * beside[1])}, {_plus('{1}', i * beside[2])}, "
         f"{extent}, {in_stride}, {out_stride}, {run});"
@@ -229,7 +246,7 @@ def _column(loops: Sequence[Loop], run: int, source: str, sink: str) -> BoxCopy:
 def column_code_bytes(count: int, run: int) -> int:
     """About what mcud_copy_column takes where it is inlined."""
     inline = (_COLUMN_RUNS if count >= _COLUMN_RUNS else 0) + count % _COLUMN_RUNS
-    return inline * (_COPY_BYTES if run < 3 else 2 * _COPY_BYTES)
+    return inline * (_COPY_BYTES if run in (1, 2, _WORD_BYTES) else 2 * _COPY_BYTES)
 
 
 def column_work(times: int, loop: Loop, run: int, beside: int = 1) -> dict[str, float]:

@@ -168,13 +168,14 @@ def _constant(
         values={**values, "function": "mcud_gather_runs", "computed": False},
         constants=(Constant("offsets", offsets, "tables"),),
     )
-    if values["batches"] > 1 or not copies_columns(run, target):
+    straight = straight_runs(count, run, target)
+    if values["batches"] > 1 or not (straight or copies_columns(run, target)):
         return one
     short = replace(
         one, kernel="mcud_copy_box", sources=("kernels/copy_column.h",), headers=("copy_column.h",)
     )
-    straight = straight_runs(count, run, target)
-    if outer >= _FEW_BLOCKS and (outer >= count or not straight):
+    by_index = copies_columns(run, target) and outer >= _FEW_BLOCKS
+    if by_index and (outer >= count or not straight):
         steps = (outer, values["size"] * run, count * run)
         return replace(
             short,
