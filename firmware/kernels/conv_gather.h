@@ -74,11 +74,17 @@ static inline gatherer gatherer_of(const mcud_conv_layer_t *s, mcud_map in, int8
     return g;
 }
 
+/* So many rows of a map of h rows of row_bytes follow each other. */
+static inline int32_t rows_follow(const mcud_map *map, int32_t rows, int32_t h, int32_t row_bytes)
+{
+    return rows == 1 || (map->ring >= h && map->row_bytes == row_bytes);
+}
+
 /* A 1x1 convolution whose pixels in so many rows follow each other in both maps. */
 static inline int32_t is_run_of_pixels(const mcud_conv_layer_t *s, const mcud_map *in, int32_t rows)
 {
     return s->k_h == 1 && s->k_w == 1 && s->stride_h == 1 && s->stride_w == 1
-           && (rows == 1 || (in->ring >= s->in_h && in->row_bytes == s->in_w * s->in_c))
+           && rows_follow(in, rows, s->in_h, s->in_w * s->in_c)
            && s->pad_top == 0 && s->pad_left == 0 && s->in_w == s->out_w;
 }
 

@@ -356,8 +356,7 @@ void mcud_conv_plain_s8(const mcud_conv_plain_s8_t *p, mcud_map in, mcud_map out
               .taps = s->k_h * s->k_w * in_c,
               .patch = patch};
     const int32_t rows = row_end - row_begin;
-    const int32_t plain = (rows == 1 || (out.ring >= s->out_h && out.row_bytes == s->out_w * s->out_c))
-                          && s->groups == 1;
+    const int32_t plain = s->groups == 1 && rows_follow(&out, rows, s->out_h, s->out_w * s->out_c);
     const int32_t pixels = rows * s->out_w;
     if (plain && is_run_of_pixels(s, &in, rows)) {
         convolve_run(&t, mcud_row(&in, row_begin), mcud_row(&out, row_begin), pixels, patch);

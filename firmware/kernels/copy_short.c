@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "copy_short.h"
 
-#include <string.h>
+#include "copy_run.h"
 
 /* Runs of (words - 1) * 4 + 1 to words * 4 bytes; `words` is known where this is inlined, or 0. */
 static inline __attribute__((always_inline)) void walk(const mcud_box_t *box, const uint8_t *in,
@@ -9,7 +9,7 @@ static inline __attribute__((always_inline)) void walk(const mcud_box_t *box, co
 {
     const int32_t in_stride = box->in_stride[3];
     const int32_t out_stride = box->out_stride[3];
-    const int32_t last = box->run - 4;
+    const int32_t run = box->run;
 
     for (int32_t c = box->extent[2]; c > 0; c--)
     {
@@ -17,12 +17,7 @@ static inline __attribute__((always_inline)) void walk(const mcud_box_t *box, co
         uint8_t *to = out;
         for (int32_t i = box->extent[3]; i > 0; i--)
         {
-            for (int32_t at = 0; at < (words > 0 ? 4 * (words - 1) : last); at += 4)
-            {
-                memcpy(to + at, from + at, 4);
-            }
-            /* It overlaps the word before it where the run is no multiple of four. */
-            memcpy(to + last, from + last, 4);
+            mcud_copy_run(to, from, run, words);
             from += in_stride;
             to += out_stride;
         }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gather.h"
 
-#include <string.h>
+#include "copy_run.h"
 
 #define CHUNK 16
 
@@ -57,25 +57,24 @@ static void gather_bytes(const uint8_t *in, uint8_t *out, const int32_t *offsets
     }
 }
 
-/* `kind` is known where this is inlined: a run's bytes up to 4, then its words times 4; 0 for any
- * run of at least 4 bytes, -1 for one that memcpy copies. */
-static inline __attribute__((always_inline)) void walk(const uint8_t *in, uint8_t *out,
-                                                       const int32_t *offsets, int32_t count,
-                                                       int32_t run, int32_t kind)
+/* Runs that memcpy copies; one of 2 or 3 bytes is known where this is inlined. */
+static inline __attribute__((always_inline)) void walk_memcpy(const uint8_t *in, uint8_t *out,
+                                                              const int32_t *offsets, int32_t count,
+                                                              int32_t run)
 {
     for (; count > 0; count--) {
-        const uint8_t *from = in + *offsets++;
-        if (kind < 0) {
-            memcpy(out, from, (size_t)run);
-        } else if (kind > 0 && kind <= 4) {
-            memcpy(out, from, (size_t)kind);
-        } else {
-            for (int32_t i = 0; i < (kind > 0 ? kind : run) - 4; i += 4) {
-                memcpy(out + i, from + i, 4);
-            }
-            /* It overlaps the word before it where the run is no multiple of four. */
-            memcpy(out + run - 4, from + run - 4, 4);
-        }
+        memcpy(out, in + *offsets++, (size_t)run);
+        out += run;
+    }
+}
+
+/* Runs of at least 4 bytes; `words` as mcud_copy_run has it. */
+static inline __attribute__((always_inline)) void walk_words(const uint8_t *in, uint8_t *out,
+                                                             const int32_t *offsets, int32_t count,
+                                                             int32_t run, int32_t words)
+{
+    for (; count > 0; count--) {
+        mcud_copy_run(out, in + *offsets++, run, words);
         out += run;
     }
 }
@@ -86,21 +85,21 @@ static void gather(const uint8_t *in, uint8_t *out, const int32_t *offsets, int3
     if (run == 1) {
         gather_bytes(in, out, offsets, count);
     } else if (run > LONGEST_SHORT) {
-        walk(in, out, offsets, count, run, -1);
+        walk_memcpy(in, out, offsets, count, run);
     } else if (run == 2) {
-        walk(in, out, offsets, count, 2, 2);
+        walk_memcpy(in, out, offsets, count, 2);
     } else if (run == 3) {
-        walk(in, out, offsets, count, 3, 3);
+        walk_memcpy(in, out, offsets, count, 3);
     } else if (run == 4) {
-        walk(in, out, offsets, count, 4, 4);
+        walk_words(in, out, offsets, count, 4, 1);
     } else if (run <= 8) {
-        walk(in, out, offsets, count, run, 8);
+        walk_words(in, out, offsets, count, run, 2);
     } else if (run <= 12) {
-        walk(in, out, offsets, count, run, 12);
+        walk_words(in, out, offsets, count, run, 3);
     } else if (run <= 16) {
-        walk(in, out, offsets, count, run, 16);
+        walk_words(in, out, offsets, count, run, 4);
     } else {
-        walk(in, out, offsets, count, run, 0);
+        walk_words(in, out, offsets, count, run, 0);
     }
 }
 
