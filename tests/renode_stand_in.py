@@ -3,8 +3,8 @@
 
 The firmware runs on Unicorn behind the port. MODE in the environment makes it misbehave as Renode
 does: `silent-end` (status 0, no verdict), `abort` (CPU abort in the log, then nothing for ever),
-`no-port` (the script was aborted: it lives and listens nowhere), `first-port-taken` (that, at the
-first start only), `hang`, `unexpected` (accesses to nothing), `status` (the firmware ends with 3),
+`no-port` (the script was aborted: it lives and listens nowhere), `port-taken` (that, where the port
+is TAKEN_PORT), `hang`, `unexpected` (accesses to nothing), `status` (the firmware ends with 3),
 `dies` (in mid-run).
 """
 
@@ -35,10 +35,7 @@ def main() -> None:
     port = int(re.search(r'CreateServerSocketTerminal (\d+) "term" false$', script, re.M)[1])
     name = re.search(r'^mach create "(\S+)"$', script, re.MULTILINE)[1]
     log.write_text("09:51:05.0 [INFO] Loaded\n")
-    marker = os.environ.get("MARKER")
-    if MODE == "no-port" or (MODE == "first-port-taken" and not Path(marker).exists()):
-        if marker:
-            Path(marker).touch()
+    if MODE == "no-port" or (MODE == "port-taken" and os.environ["TAKEN_PORT"] == str(port)):
         time.sleep(600)
     serve(Machine(read_elf(elf), find_board(name)), port, log)
 
