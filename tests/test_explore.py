@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from mcudeploy.graph.passes import run_passes
 from mcudeploy.operators.base import Target
 from mcudeploy.operators.support import candidates
 from mcudeploy.report import explorations
+from mcudeploy.report.plot_exploration import draw_exploration, plot_exploration
 
 BOARD = find_board("stm32f469")
 
@@ -247,6 +249,41 @@ def test_records_have_every_candidate_and_reason(store: work.Store) -> None:
     read = list(csv.DictReader(io.StringIO(explorations.csv_text(found))))
     assert len(read) == 5
     assert all(bool(row["reason"]) == (row["fits"] == "False") for row in read)
+
+
+def test_names_in_the_picture_lie_within_it_and_over_nothing() -> None:
+    random = np.random.default_rng(0)
+    members = [Member(*one) for one in zoo.members("shufflenet")]
+    ram = [int(size) * 1024 for size in random.integers(50, 1500, len(members))]
+    needs = [
+        Need(size < 384 * 1024, "", macs=int(size * random.uniform(50, 200)), ram_bytes=size)
+        for size in ram
+    ]
+    found = Exploration(
+        ("shufflenet",), (BOARD,),
+        tuple(Candidate(one, BOARD.name, need) for one, need in zip(members, needs, strict=True)),
+    )  # fmt: skip
+    figure = draw_exploration(found)
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    names = [text for text in axes.texts if "@" in text.get_text()]
+    assert len(names) >= 8
+    boxes = [text.get_window_extent() for text in names]
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+    points = [
+        axes.transData.transform((c.need.ram_bytes / 1024, c.need.macs / 1e6))
+        for c in found.candidates
+    ]
+    for box in boxes:
+        assert axes.bbox.contains(box.x0, box.y0)
+        assert axes.bbox.contains(box.x1, box.y1)
+        assert not any(box.contains(*point) for point in points)
+
+
+def test_a_picture_of_accuracies_needs_some(store: work.Store, tmp_path: Path) -> None:
+    found = explore(["lenet"], [BOARD], store=store)
+    with pytest.raises(InputError, match="no accuracy"):
+        plot_exploration(found, tmp_path / "front.png", axis="accuracy")
 
 
 def test_unknown_families_and_boards_are_refused(store: work.Store) -> None:

@@ -113,8 +113,9 @@ def _in_unit(value: float, printed: str) -> str:
     _, decimals, unit = _match(printed).groups()
     unit = unit or ""
     scaled = value / _UNITS[unit]
-    digits = 0 if not unit and decimals is None and value == int(value) else len(decimals or "") + 2
-    space = " " if unit not in ("", "K", "M", "G") else ""
+    whole = unit in ("", "B") and decimals is None and value == int(value)
+    digits = 0 if whole else len(decimals or "") + 2
+    space = " " if unit not in ("", "K", "M", "G", "%") else ""
     return f"{scaled:,.{digits}f}{space}{unit}"
 
 
