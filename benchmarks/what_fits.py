@@ -4,6 +4,7 @@
     python benchmarks/what_fits.py [--processes N] [-o FILE.md]
 
 One table a board, one row a family: how many members fit, and the largest of them (most MACs).
+What FILE.md says before its first table stays: `-o docs/what-fits.md` makes the tables of that page.
 The boards are real ones of that RAM and a Cortex-M4, M7 or M33; each keeps its own flash. Planning
 needs no weights, so the whole table takes about a minute for each board.
 """
@@ -62,7 +63,9 @@ def main() -> None:
         tables.append(table(title, found))
         print(tables[-1], flush=True)
     if asked.output is not None:
-        asked.output.write_text("\n".join(tables), encoding="utf-8")
+        head = asked.output.read_text(encoding="utf-8") if asked.output.is_file() else ""
+        head = head.partition("## ")[0]
+        asked.output.write_text(head + "\n".join(tables), encoding="utf-8")
 
 
 if __name__ == "__main__":
