@@ -4,7 +4,7 @@
     python benchmarks/what_fits.py [--processes N] [-o FILE.md]
 
 One table a board, one row a family: how many members fit, and the largest of them (most MACs).
-What FILE.md says before its first table stays: `-o docs/what-fits.md` makes the tables of that page.
+What FILE.md says before its first table stays, so `-o docs/what-fits.md` makes that page's tables.
 The boards are real ones of that RAM and a Cortex-M4, M7 or M33; each keeps its own flash. Planning
 needs no weights, so the whole table takes about a minute for each board.
 """
