@@ -20,6 +20,7 @@ from mcudeploy.budget import FitReport
 from mcudeploy.codegen.manifest import MANIFEST_NAME, Form, read_manifest
 from mcudeploy.deployment import Deployment, Options, deploy_plan
 from mcudeploy.errors import InputError
+from mcudeploy.files import read_file, write_file
 from mcudeploy.outcomes import Built, Deployed, Project, Tested
 
 if TYPE_CHECKING:
@@ -90,7 +91,6 @@ def quantize(
     **overrides: Any,
 ) -> QuantizedModel:
     """Quantize a Keras model and write the int8 .tflite to `output`."""
-    from mcudeploy.codegen.output import write_file
     from mcudeploy.frontend.quantize import quantize as run
 
     chosen = _chosen(options, overrides)
@@ -272,17 +272,11 @@ def plan_offline(model: PathLike, output: PathLike) -> int:
 
     Raises InputError for an unreadable or damaged file.
     """
-    from mcudeploy.codegen.output import write_file
     from mcudeploy.frontend.tflite import read_tflite
     from mcudeploy.memory import offline
 
     path = Path(model)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"cannot read the model: {error.strerror}", where=str(path), mend="check the path"
-        ) from None
+    data = read_file(path, "model")
     plan = offline.plan_offline(read_tflite(data, path.name, deployable=False))
     write_file(Path(output), offline.write_offline_plan(data, plan))
     return plan.packing.height

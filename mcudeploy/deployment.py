@@ -13,6 +13,7 @@ from mcudeploy.budget import RUNTIME_RAM_BYTES, STACK_RESERVE_BYTES, FitReport, 
 from mcudeploy.budget_float import float_budget
 from mcudeploy.deployment_stream import StreamMode, budget_bytes, stream_note, streamed_plan
 from mcudeploy.errors import InputError
+from mcudeploy.files import read_file
 from mcudeploy.frontend.keras import ModelKind, detect
 from mcudeploy.frontend.tflite import read_tflite
 from mcudeploy.graph.ir import Graph
@@ -135,10 +136,7 @@ def load_model(
 
 
 def _load_tflite(path: Path, options: Options, progress: Progress | None) -> LoadedModel:
-    try:
-        model = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read the model: {error.strerror}", where=str(path)) from None
+    model = read_file(path, "model")
     if options.calibration is not None:
         raise InputError(
             "a .tflite is quantized already: --calibration has nothing to do",

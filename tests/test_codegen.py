@@ -16,8 +16,9 @@ from mcudeploy.codegen.c_source import (
     string_literal,
 )
 from mcudeploy.codegen.manifest import MANIFEST_NAME
-from mcudeploy.codegen.output import write_file, write_project
+from mcudeploy.codegen.output import write_project
 from mcudeploy.errors import InputError
+from mcudeploy.files import write_file
 
 NASTY = ["*/ int x; /*", '"; system("ls");//', "a\nb", "../../etc", "??/", "ü" * 99, "", "int"]
 

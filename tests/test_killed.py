@@ -26,6 +26,7 @@ from mcudeploy import api
 from mcudeploy.codegen import output
 from mcudeploy.codegen.manifest import MANIFEST_NAME
 from mcudeploy.errors import InputError
+from mcudeploy.files import write_file
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="faults are injected with fork()")
 
@@ -221,13 +222,13 @@ def test_interrupted_while_writing_nothing_is_left(tmp_path, versions):
 
 def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path):
     target = tmp_path / "model.tflite"
-    output.write_file(target, b"old" * 1000)
+    write_file(target, b"old" * 1000)
     for number in range(12):
 
         def work(number=number) -> None:
             for patch in DiesAtCall(number).patches():
                 patch.start()
-            output.write_file(target, b"new" * 1000)
+            write_file(target, b"new" * 1000)
 
         in_child(work)
         assert target.read_bytes() in (b"old" * 1000, b"new" * 1000)

@@ -103,8 +103,8 @@ def explore(
     if not families:
         raise InputError("no family is named", mend="name some (`mcudeploy zoo list`), or `all`")
     from mcudeploy import zoo
-    from mcudeploy.codegen.output import write_file
     from mcudeploy.explore import explore as run
+    from mcudeploy.files import write_file
     from mcudeploy.report import explorations, terminal
 
     chosen = list(zoo.families()) if families == ["all"] else families

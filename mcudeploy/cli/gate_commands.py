@@ -59,7 +59,7 @@ def check(
     Example: mcudeploy check firmware --max-ram 60K --baseline baseline.json
     """
     from mcudeploy import api
-    from mcudeploy.codegen.output import write_file
+    from mcudeploy.files import write_file
     from mcudeploy.report import gates, terminal
 
     with terminal.progress() as progress:

@@ -43,25 +43,6 @@ def with_hashes(manifest: Manifest, files: Mapping[str, bytes]) -> bytes:
     )
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write one file as a whole: there is the old one or the new one, never half of it."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, staging = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(data)
-            os.chmod(staging, 0o644)
-            os.replace(staging, path)
-        except BaseException:
-            Path(staging).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise InputError(
-            f"cannot write the file: {error.strerror}", where=str(path), mend="choose another place"
-        ) from None
-
-
 def write_project(folder: Path, files: Mapping[str, bytes]) -> None:
     """Write `files` (paths relative to `folder`, mcudeploy.json among them) as a whole.
 

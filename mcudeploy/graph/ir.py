@@ -47,6 +47,11 @@ class Quantization:
         return len(self.scales) > 1
 
 
+def is_placeholder(data: npt.NDArray[Any]) -> bool:
+    """Whether a constant's size alone is known: all its elements are one in memory."""
+    return data.size > 1 and not any(data.strides)
+
+
 @dataclass(frozen=True, eq=False)
 class Tensor:
     """A value that flows through the network, or a constant of it.

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mcudeploy.graph.ir import NO_TENSOR, Graph, Operator
+from mcudeploy.graph.ir import NO_TENSOR, Graph, Operator, is_placeholder
 
 MIN_STEPS = 3
 """Fewer steps than these stay as they are."""
@@ -109,8 +109,7 @@ def _chains(places: _Places) -> Iterator[list[int]]:
             continue
         weights = places.graph.tensors[operator.inputs[1]]
         if weights.data is not None:
-            # A shape graph's weights are all zeros that share one byte: they tell nothing.
-            told = weights.data.tobytes() if any(weights.data.strides) else operator.inputs[1]
+            told = operator.inputs[1] if is_placeholder(weights.data) else weights.data.tobytes()
             key = (weights.shape, told)
             classes.setdefault(key, []).append(position)
     for members in sorted(classes.values()):

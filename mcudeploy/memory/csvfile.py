@@ -8,10 +8,12 @@ published benchmark instances of this problem.
 from __future__ import annotations
 
 import csv
+import io
 from dataclasses import replace
 from pathlib import Path
 
 from mcudeploy.errors import InputError
+from mcudeploy.files import read_file, write_file
 from mcudeploy.memory.packing import THOROUGH, pack
 from mcudeploy.memory.problem import Buffer, Packing, Problem
 
@@ -22,20 +24,12 @@ _MEND = "the first line is id,lower,upper,size; then one buffer a line, whole nu
 def read_csv(path: Path, alignment: int = 1) -> Problem:
     """The buffers of a CSV file. Raises InputError that names the line and the fault."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.DictReader(file, skipinitialspace=True)
-            missing = [c for c in COLUMNS if c not in (rows.fieldnames or ())]
-            if missing:
-                raise InputError(
-                    f"the file has no column {missing[0]!r}", where=str(path), mend=_MEND
-                )
-            return Problem(
-                tuple(_buffer(row, alignment, f"{path}:{rows.line_num}") for row in rows)
-            )
-    except OSError as error:
-        raise InputError(
-            f"cannot read the file: {error.strerror}", where=str(path), mend="check the path"
-        ) from None
+        text = io.StringIO(read_file(path).decode("utf-8-sig"), newline="")
+        rows = csv.DictReader(text, skipinitialspace=True)
+        missing = [c for c in COLUMNS if c not in (rows.fieldnames or ())]
+        if missing:
+            raise InputError(f"the file has no column {missing[0]!r}", where=str(path), mend=_MEND)
+        return Problem(tuple(_buffer(row, alignment, f"{path}:{rows.line_num}") for row in rows))
     except (csv.Error, UnicodeDecodeError) as error:
         raise InputError(f"the file is no CSV: {error}", where=str(path), mend=_MEND) from None
 
@@ -56,16 +50,12 @@ def _buffer(row: dict[str, str], alignment: int, where: str) -> Buffer:
 
 def write_csv(path: Path, problem: Problem, packing: Packing) -> None:
     """The problem with the offsets of a packing. Raises InputError where it cannot be written."""
-    try:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            rows = csv.writer(file, lineterminator="\n")
-            rows.writerow((*COLUMNS, "offset"))
-            for buffer, offset in zip(problem.buffers, packing.offsets, strict=True):
-                rows.writerow((buffer.name, buffer.start, buffer.end, buffer.size, offset))
-    except OSError as error:
-        raise InputError(
-            f"cannot write the file: {error.strerror}", where=str(path), mend="choose another place"
-        ) from None
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow((*COLUMNS, "offset"))
+    for buffer, offset in zip(problem.buffers, packing.offsets, strict=True):
+        rows.writerow((buffer.name, buffer.start, buffer.end, buffer.size, offset))
+    write_file(path, text.getvalue().encode())
 
 
 def pack_csv(

@@ -221,14 +221,7 @@ def turns_cost(streaming: Streaming) -> float:
 
 def loop_instructions(plan: Plan) -> float:
     """What the loops over rows and strips add to a streamed plan's kernels, about."""
-    found = 0.0
-    for stream in plan.streams:
-        segment = stream.segment
-        found += ROW_INSTRUCTIONS * sum(stage.rows for stage in segment.stages)
-        for _, reader, strip in segment.pairs:
-            width = plan.graph.tensors[reader.needs[0].tensor].shape[2]
-            found += STRIP_INSTRUCTIONS * reader.rows * -(-width // strip.step)
-    return found
+    return sum(turns_cost(analyse(plan.graph, stream.segment)) for stream in plan.streams)
 
 
 def _assembled(

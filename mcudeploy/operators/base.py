@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from mcudeploy.board import Core
 from mcudeploy.graph.formulas import operator_macs
-from mcudeploy.graph.ir import Graph, Operator
+from mcudeploy.graph.ir import Graph, Operator, is_placeholder
 
 Part = Literal["weights", "biases", "tables"]
 
@@ -263,7 +263,7 @@ def zeros_of_size(shape: int | tuple[int, ...], dtype: str) -> npt.NDArray[Any]:
 
 def as_constant(data: npt.ArrayLike, dtype: str) -> npt.NDArray[Any]:
     """A read-only array for a Constant: contiguous, unless all of it shares one element."""
-    if isinstance(data, np.ndarray) and data.size > 1 and not any(data.strides):
+    if isinstance(data, np.ndarray) and is_placeholder(data):
         return np.broadcast_to(data.ravel()[:1].astype(dtype)[0], data.shape)
     array = np.ascontiguousarray(np.asarray(data, dtype=dtype))
     array.setflags(write=False)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from mcudeploy.graph.ir import Graph, Operator, Tensor
+from mcudeploy.graph.ir import Graph, Operator, Tensor, is_placeholder
 from mcudeploy.operators import fixed_point as fp
 from mcudeploy.operators.elementwise import binary_fields
 from mcudeploy.operators.lut import INPUTS
@@ -98,7 +98,7 @@ def constant_table(graph: Graph, operator: Operator) -> tuple[int, Int8Array] | 
 def _values(constant: Tensor) -> Int64Array | None:
     data = constant.data
     assert data is not None
-    if data.size > 1 and not any(data.strides):  # a placeholder
+    if is_placeholder(data):
         return None
     found: Int64Array = np.unique(data).astype(np.int64)
     return found

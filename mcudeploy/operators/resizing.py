@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -119,6 +120,10 @@ def _row_window(low: Int64Array, high: Int64Array, in_h: int) -> RowWindow:
     return RowWindow(0, int((high - first).max()) + pad + 1, stride, pad=pad, up=up)
 
 
+def _different(rows: npt.NDArray[Any]) -> int:
+    return len(set(rows.tolist()))
+
+
 @register
 class Resize(OperatorFamily):
     """Both resizings of an NHWC map with batch 1."""
@@ -159,7 +164,7 @@ class Resize(OperatorFamily):
             constants=(rows,),
             sources=("kernels/copy_column.h",),
             headers=("copy_column.h",),
-            work=straight_work(len(set(rows.data.tolist())), out_w, run) | repeated,
+            work=straight_work(_different(rows.data), out_w, run) | repeated,
             code_bytes=CALL_BYTES + out_w * column_code_bytes(1, run),
         )
         return (straight,)
@@ -179,28 +184,28 @@ class Resize(OperatorFamily):
         rows, columns = positions(in_h, out_h, *flags), positions(in_w, out_w, *flags)
         run = channels * DTYPE_BYTES[source.dtype]
         work: dict[str, float] = {}
+        made = _different(rows) if nearest else out_h
         if nearest:
-            made = len(set(rows.tolist()))
             work = {**gather_work(made, out_w, run), "repeated": (out_h - made) * out_w * run}
             rows, columns = rows * (in_w * run), columns * run
         file = "gather" if nearest else "resize_bilinear_s8"
         return Implementation(
-                kernel="mcud_gather_runs" if nearest else "mcud_resize_bilinear_s8",
-                snippet=_NEAREST if nearest else _BILINEAR,
-                values={
-                    "in_h": in_h, "in_w": in_w, "out_h": out_h, "out_w": out_w,
-                    "channels": channels, "run": run, "row_bytes": out_w * run,
-                    "repeats": nearest and len(set(rows.tolist())) < out_h, "straight": [],
-                },
-                constants=(
-                    Constant("rows", as_constant(rows, "int32"), "tables"),
-                    Constant("columns", as_constant(columns, "int32"), "tables"),
-                ),
-                sources=(f"kernels/{file}.c",),
-                headers=(f"{file}.h",),
-                work=work,
-                reason="the only kernel",
-            )  # fmt: skip
+            kernel="mcud_gather_runs" if nearest else "mcud_resize_bilinear_s8",
+            snippet=_NEAREST if nearest else _BILINEAR,
+            values={
+                "in_h": in_h, "in_w": in_w, "out_h": out_h, "out_w": out_w,
+                "channels": channels, "run": run, "row_bytes": out_w * run,
+                "repeats": made < out_h, "straight": [],
+            },
+            constants=(
+                Constant("rows", as_constant(rows, "int32"), "tables"),
+                Constant("columns", as_constant(columns, "int32"), "tables"),
+            ),
+            sources=(f"kernels/{file}.c",),
+            headers=(f"{file}.h",),
+            work=work,
+            reason="the only kernel",
+        )  # fmt: skip
 
     def row_implementations(
         self, graph: Graph, operator: Operator, target: Target

@@ -18,8 +18,8 @@ import jinja2
 
 from mcudeploy import __version__
 from mcudeploy.api import Deployed
-from mcudeploy.codegen.output import write_file
 from mcudeploy.deployment import Deployment
+from mcudeploy.files import write_file
 from mcudeploy.profiling import Profile
 from mcudeploy.report import html_sections as sections
 from mcudeploy.report.terminal import bytes_text
