@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from hand_firmware import INPUT_BYTES, Twin, Variation, build, checksums
+from process_ends import ends
 
 from mcudeploy.board import Board, board_names, find_board
 from mcudeploy.emulator import get
@@ -166,19 +165,12 @@ def test_the_process_ends_when_we_are_killed(elf: Path, board: Board) -> None:
         [sys.executable, "-c", source, str(elf), board.name], stdout=subprocess.PIPE, text=True
     )
     assert ours.stdout is not None
-    emulator = Path("/proc") / ours.stdout.readline().strip()
-    assert "qemu" in (emulator / "cmdline").read_text()
+    emulator = int(ours.stdout.readline())
+    assert "qemu" in Path(f"/proc/{emulator}/cmdline").read_text()
     ours.kill()
     ours.wait()
     ours.stdout.close()
-    deadline = time.monotonic() + 60
-    while emulator.exists() and time.monotonic() < deadline:
-        with contextlib.suppress(OSError):
-            if " Z " in (emulator / "stat").read_text():
-                break  # ended; whoever inherits it has not looked yet
-        time.sleep(0.05)
-    else:
-        assert not emulator.exists()
+    assert ends(emulator)
 
 
 def test_an_emulator_that_dies_is_an_error(elf: Path, board: Board) -> None:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # The stages from left to right; a module imports its own stage and what stands left of it. A name
 # with a dot is a part of a package that stands elsewhere than the package.
 STAGES: tuple[tuple[str, ...], ...] = (
-    ("errors", "files", "locking", "resources", "emulator.frames"),
+    ("errors", "files", "locking", "processes", "resources", "emulator.frames"),
     ("board", "emulator.layouts"),
     ("graph",),
     ("frontend",),

@@ -7,7 +7,6 @@ We listen and the program connects, so no port is chosen that another program ma
 from __future__ import annotations
 
 import contextlib
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -16,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import IO
 
 from mcudeploy.errors import EmulationError, ToolError
+from mcudeploy.processes import ending_with_us
 
 _HOST = "127.0.0.1"
 _END_SECONDS = 5.0
@@ -45,14 +45,6 @@ class Listener:
         self._server.close()
 
 
-def _ending_with_us(command: Sequence[str]) -> list[str]:
-    """The command such that the system ends it when we are killed: an emulator runs for ever."""
-    setpriv = shutil.which("setpriv")  # of util-linux; it becomes the program
-    if setpriv is None or shutil.which(command[0]) is None:
-        return list(command)
-    return [setpriv, "--pdeathsig", "KILL", "--", *command]
-
-
 class Child:
     """The program, what it said on its error output, and its end, which removes `folder`."""
 
@@ -64,7 +56,7 @@ class Child:
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         try:
             self._process = subprocess.Popen(
-                _ending_with_us(command),
+                ending_with_us(command),
                 stdin=subprocess.DEVNULL,
                 stdout=self._said,
                 stderr=subprocess.STDOUT,

@@ -27,6 +27,7 @@ from mcudeploy.board import Board
 from mcudeploy.deployment_stream import StreamMode
 from mcudeploy.errors import InputError, ToolError
 from mcudeploy.explore.candidate import Need, measure
+from mcudeploy.processes import end_with_parent
 from mcudeploy.resources import cache_folder
 from mcudeploy.zoo.net import Layer, Network
 
@@ -172,7 +173,9 @@ def _interrupt_blocked() -> Iterator[None]:
 
 
 def _on_processes(jobs: Mapping[str, Job], workers: int) -> Iterator[tuple[str, Need]]:
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    pool = ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=end_with_parent
+    )
     try:
         with _interrupt_blocked():
             waiting: dict[Future[Need], str] = {

@@ -26,6 +26,7 @@ import numpy.typing as npt
 from mcudeploy.errors import InputError, ToolError
 from mcudeploy.frontend.reference_worker import receive, send
 from mcudeploy.graph.ir import Graph
+from mcudeploy.processes import ending_with_us
 
 Array = npt.NDArray[Any]
 Engine = Literal["golden", "desktop"]
@@ -103,7 +104,7 @@ class Reference:
         worker = Path(__file__).with_name("reference_worker.py")
         # -P keeps this folder off the child's path: its module names are common ones.
         self._process = subprocess.Popen(
-            [sys.executable, "-P", str(worker)],
+            ending_with_us([sys.executable, "-P", str(worker)]),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
