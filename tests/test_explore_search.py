@@ -12,8 +12,8 @@ import pytest
 from mcudeploy import zoo
 from mcudeploy.deployment import Options, choose_board
 from mcudeploy.errors import InputError
-from mcudeploy.explore import Member, explore, work
-from mcudeploy.explore.search import mnasnet_objective, search
+from mcudeploy.explore import Candidate, Member, explore, work
+from mcudeploy.explore.search import Objective, mnasnet_objective, search
 from mcudeploy.explore.training import read_task
 from mcudeploy.zoo.searched import parse
 
@@ -45,17 +45,24 @@ def test_mcunets_limits_hold_more_than_mobilenet_v1_quarter(run: partial[list[wo
     assert best.need.macs > zoo.counts("mobilenet_v1", width=0.25).macs
 
 
-@pytest.mark.slow(reason="plans every ImageNet member of seven families and 600 searched networks")
+@pytest.fixture(scope="session")
+def rivals(tmp_path_factory: pytest.TempPathFactory) -> tuple[Candidate, ...]:
+    """The zoo's ImageNet members within the limits."""
+    store = work.Store(tmp_path_factory.mktemp("rivals"))
+    found = explore(RIVALS, [MCUNET], processes=1, store=store)
+    return tuple(c for c in found.candidates if c.fits)
+
+
+@pytest.mark.slow(reason="plans every ImageNet member of seven families, 60 networks for each seed")
+@pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("objective", ["macs", "capacity"])
-def test_ten_seeds_beat_the_best_of_the_zoo(tmp_path: Path, objective: str) -> None:
-    store = work.Store(tmp_path)
-    rivals = explore(RIVALS, [MCUNET], store=store)
-    measure = "macs" if objective == "macs" else "parameters"
-    best = max(getattr(c.need, measure) for c in rivals.candidates if c.fits)
-    run = partial(work.run_jobs, store=store, processes=1)  # a generation is too small for more
-    for seed in range(10):
-        found = search(MCUNET, seed=seed, evaluations=60, objective=objective, run=run)  # type: ignore[arg-type]
-        assert getattr(found[0].need, measure) > best, f"seed {seed}"
+def test_ten_seeds_beat_the_best_of_the_zoo(
+    objective: Objective, seed: int, rivals: tuple[Candidate, ...], run: partial[list[work.Need]]
+) -> None:
+    figure = "macs" if objective == "macs" else "parameters"
+    best = max(getattr(rival.need, figure) for rival in rivals)
+    found = search(MCUNET, seed=seed, evaluations=60, objective=objective, run=run)
+    assert getattr(found[0].need, figure) > best
 
 
 def test_accuracy_ranks_by_mnasnets_objective(run: partial[list[work.Need]]) -> None:
