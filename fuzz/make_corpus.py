@@ -18,12 +18,17 @@ sys.path.insert(0, str(ROOT.parent / "tests"))
 
 from operator_cases import draw, together  # noqa: E402
 from operator_table import operator_strategies  # noqa: E402
+from stream_models import networks  # noqa: E402
 from test_library import MODELS  # noqa: E402
 from tflite_builder import ModelBuilder, one_operator  # noqa: E402
 
 from mcudeploy import api  # noqa: E402
+from mcudeploy.board import find_board  # noqa: E402
+from mcudeploy.deployment import LoadedModel, Options, plan_model  # noqa: E402
 from mcudeploy.emulator.frames import encode  # noqa: E402
 from mcudeploy.report.jsonify import document  # noqa: E402
+
+STREAMED = Options(stream="max")
 
 
 def branching() -> bytes:
@@ -56,11 +61,20 @@ def depthwise() -> bytes:
     return builder.build([z])
 
 
+def streamed() -> list[bytes]:
+    """Networks of which some operators run row by row."""
+    drawn = draw(networks(), 12)
+    plans = [plan_model(LoadedModel(m), "", find_board("stm32f469"), STREAMED) for m in drawn]
+    found = [m for m, planned in zip(drawn, plans, strict=True) if planned.plan.streams]
+    return list(dict.fromkeys(found))
+
+
 def main() -> None:
     """Write all seeds."""
     models = {**MODELS, "branching": branching(), "depthwise": depthwise()}
     for number, strategy in enumerate(operator_strategies()):
         models[f"operator-{number:02}"] = together(draw(strategy, 1))[0]
+    models |= {f"streamed-{number}": model for number, model in enumerate(streamed())}
     models["tanh"] = one_operator("TANH", shape=(1, 40), scale=0.05, zero_point=3,
                                   out_scale=1 / 128, out_zero_point=0)  # fmt: skip
     with tempfile.TemporaryDirectory() as name:

@@ -2,7 +2,8 @@
 """What is fuzzed: each target takes bytes and may raise nothing but an McudeployError.
 
 `tflite` goes all the way from a file's bytes to the verdict: reader, rewrites, kernel choice, plan,
-independent check, budget. The rest are the readers of everything else that a stranger can send.
+independent check, budget; then once more row by row. The rest are the readers of everything else
+that a stranger can send.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ def _file(data: bytes, name: str) -> Path:
 
 
 def tflite(data: bytes) -> None:
-    """A model file, up to its verdict."""
-    plan_model(LoadedModel(data), "fuzzed.tflite", _BOARD, Options())
+    """A model file, up to its verdict: all maps whole, then as many row by row as can be."""
+    for options in (Options(), Options(stream="max")):
+        plan_model(LoadedModel(data), "fuzzed.tflite", _BOARD, options)
 
 
 def board(data: bytes) -> None:
