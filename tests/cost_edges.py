@@ -39,8 +39,8 @@ def svdf(b: ModelBuilder, random: Random, state: str) -> int:
     rank = int(random.integers(1, 3))
     filters = rank * units
     x = b.input((1, in_c), scale=1 / 16, zero_point=int(random.integers(-128, 128)))
-    feature = b.constant(_int8(random, (filters, in_c)), scale=1 / 64)
-    time = b.constant(_int8(random, (filters, memory)).astype(state), scale=1 / 64)
+    feature = b.constant(weights(random, (filters, in_c)), scale=1 / 64)
+    time = b.constant(weights(random, (filters, memory)).astype(state), scale=1 / 64)
     bias = b.constant(random.integers(-2000, 2000, units, np.int32), scale=_STATE_SCALE / 64)
     shape = (1, filters * memory)
     kept = b.tensor(shape, state, scale=_STATE_SCALE, is_variable=True)
@@ -56,7 +56,7 @@ def lstm(b: ModelBuilder, random: Random) -> int:
     inputs[0] = b.input((1, steps, in_c), scale=1 / 32, zero_point=int(random.integers(-128, 128)))
     for gate in range(4):
         for first, columns in ((1, in_c), (5, units)):
-            inputs[first + gate] = b.constant(_int8(random, (units, columns)), scale=2.0**-9)
+            inputs[first + gate] = b.constant(weights(random, (units, columns)), scale=2.0**-9)
         biases = random.integers(-2000, 2000, units, np.int32)
         inputs[12 + gate] = b.constant(biases, scale=2.0**-14)
     inputs[18] = b.tensor((1, units), scale=1 / 128, is_variable=True)
@@ -67,5 +67,5 @@ def lstm(b: ModelBuilder, random: Random) -> int:
     )  # fmt: skip
 
 
-def _int8(random: Random, shape: tuple[int, ...]) -> np.ndarray:
+def weights(random: Random, shape: tuple[int, ...]) -> np.ndarray:
     return np.clip(random.normal(0, 40, shape), -127, 127).astype(np.int8)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from cost_edges import dequantize, lstm, quantize, svdf
+from cost_edges import dequantize, lstm, quantize, svdf, weights
 from kernel_emulator import CountedProgram
 from kernel_program import Case
 from qemu_counter import count_on_qemu
@@ -63,10 +63,6 @@ def _pick(random: Random, values: Sequence[int]) -> int:
     return int(random.choice(values))
 
 
-def _weights(random: Random, shape: Sequence[int]) -> np.ndarray:
-    return np.clip(random.normal(0, 40, shape), -127, 127).astype(np.int8)
-
-
 def _out_scale(columns: int) -> float:
     """So that outputs spread over int8: inputs and weights have a deviation of 40."""
     return 1600 * columns**0.5 / 40
@@ -98,7 +94,7 @@ def _convolution(b: ModelBuilder, random: Random, one_by_one: bool, groups: int 
         (1, height, width, in_c * groups), scale=1.0, zero_point=int(random.integers(-128, 128))
     )
     out_c *= groups
-    w = b.constant(_weights(random, (out_c, kernel, kernel, in_c)), scale=[1.0] * out_c)
+    w = b.constant(weights(random, (out_c, kernel, kernel, in_c)), scale=[1.0] * out_c)
     bias = b.constant(np.zeros(out_c, np.int32), scale=[1.0] * out_c)
     scale = _out_scale(kernel * kernel * in_c)
     y = b.tensor((1, *out, out_c), scale=scale, zero_point=int(random.integers(-128, 128)))
@@ -120,7 +116,7 @@ def _depthwise(b: ModelBuilder, random: Random) -> int:
     out = [_same(n, kernel, stride, dilation, padding) for n in (height, width)]
     out_c = in_c * multiplier
     x = b.input((1, height, width, in_c), scale=1.0, zero_point=int(random.integers(-128, 128)))
-    w = b.constant(_weights(random, (1, kernel, kernel, out_c)), scale=[1.0] * out_c, axis=3)
+    w = b.constant(weights(random, (1, kernel, kernel, out_c)), scale=[1.0] * out_c, axis=3)
     bias = b.constant(np.zeros(out_c, np.int32), scale=[1.0] * out_c)
     y = b.tensor((1, *out, out_c), scale=_out_scale(kernel * kernel))
     return b.operator(
@@ -133,7 +129,7 @@ def _transposed(b: ModelBuilder, random: Random) -> int:
     height, width = (int(v) for v in random.integers(2, 8, 2))
     in_c, out_c = _pick(random, _CHANNELS[:9]), _pick(random, _CHANNELS[:9])
     shape = b.constant(np.array([1, 2 * height, 2 * width, out_c], np.int32))
-    w = b.constant(_weights(random, (out_c, 3, 3, in_c)), scale=[1.0] * out_c)
+    w = b.constant(weights(random, (out_c, 3, 3, in_c)), scale=[1.0] * out_c)
     x = b.input((1, height, width, in_c), scale=1.0)
     y = b.tensor((1, 2 * height, 2 * width, out_c), scale=_out_scale(3 * in_c))
     return b.operator("TRANSPOSE_CONV", [shape, w, x], y, padding="SAME", stride_h=2, stride_w=2)
@@ -145,7 +141,7 @@ def _dense(b: ModelBuilder, random: Random, per_row: bool) -> int:
         out_c = int(random.integers(1, 4))
     x = b.input((1, in_c), scale=1.0, zero_point=int(random.integers(-128, 128)))
     scales = [float(s) for s in random.uniform(0.8, 1.2, out_c)] if per_row else 1.0
-    w = b.constant(_weights(random, (out_c, in_c)), scale=scales)
+    w = b.constant(weights(random, (out_c, in_c)), scale=scales)
     bias = b.constant(np.zeros(out_c, np.int32), scale=scales)
     return b.operator("FULLY_CONNECTED", [x, w, bias], b.tensor((1, out_c), scale=_out_scale(in_c)))
 
@@ -170,7 +166,7 @@ def _binary(b: ModelBuilder, random: Random, kind: str) -> int:
     scale = 1.0 if kind in ("MAXIMUM", "MINIMUM") else 0.05 if kind == "DIV" else scale + 0.7
     first, second = b.input(shape, scale=1.0), b.input(other, scale=1.0)
     if kind == "PRELU":
-        alpha = _weights(random, shape[1:] if other == shape else (1, 1, shape[3]))
+        alpha = weights(random, shape[1:] if other == shape else (1, 1, shape[3]))
         second = b.constant(alpha, scale=0.01)
     return b.operator(kind, [first, second], b.tensor(shape, scale=scale))
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import unicorn
 from elftools.elf.elffile import ELFFile
-from kernel_program import _FLAGS, POISON, Case, _layout, arm_program, firmware_sources
+from kernel_program import FLAGS, POISON, Case, arm_program, firmware_sources, layout
 from unicorn import arm_const
 
 from mcudeploy.board import Core
@@ -57,7 +57,7 @@ class CountedProgram:
         (folder / "program.c").write_text(arm_program(cases))
         (folder / "program.ld").write_text(_SCRIPT)
         elf = folder / "program.elf"
-        flags = [optimization, *core.compiler_flags, *_FLAGS, "-ffunction-sections"]
+        flags = [optimization, *core.compiler_flags, *FLAGS, "-ffunction-sections"]
         link = ["-nostartfiles", "--specs=nano.specs", "-Wl,--gc-sections,--no-warn-rwx-segments"]
         sources = [str(folder / "program.c"), *map(str, firmware_sources(cases))]
         keep = [f"-Wl,-u,case{i}" for i in range(len(cases))]
@@ -112,7 +112,7 @@ class CountedProgram:
             machine.mem_write(self._address(f"{name}_scratch"), bytes([POISON]) * scratch)
         places = {f"{name}_in{i}": 0 for i in range(len(case.inputs))}
         if case.distance is not None:
-            size, in_at, out_at = _layout(case)
+            size, in_at, out_at = layout(case)
             block = self._address(f"{name}_block")
             machine.mem_write(block, bytes([POISON]) * size)
             places[f"{name}_in0"], output = block + in_at, block + out_at

@@ -21,7 +21,7 @@ from mcudeploy.operators.base import Implementation
 
 FIRMWARE = Path(__file__).resolve().parent.parent / "firmware"
 _C_TYPES = {"int8": "int8_t", "int16": "int16_t", "int32": "int32_t", "uint8": "uint8_t"}
-_FLAGS = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-I", str(FIRMWARE / "kernels"))
+FLAGS = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-I", str(FIRMWARE / "kernels"))
 POISON = 0xA5
 
 
@@ -79,7 +79,7 @@ def firmware_sources(cases: Sequence[Case]) -> list[Path]:
     return [FIRMWARE / source for source in named if source.endswith(".c") and ":" not in source]
 
 
-def _layout(case: Case) -> tuple[int, int, int]:
+def layout(case: Case) -> tuple[int, int, int]:
     """(bytes of the block that input 0 and the output share, input's offset, output's offset)."""
     distance = case.distance or 0
     start = max(0, -distance)
@@ -104,7 +104,7 @@ def run_on_host(cases: Sequence[Case], folder: Path) -> list[npt.NDArray[np.int8
             main += [f"memset({name}_scratch, {POISON}, {scratch});"]
         text += [_function(case, name)]
         if case.distance is not None:
-            size, in_at, out_at = _layout(case)
+            size, in_at, out_at = layout(case)
             main += [
                 f"int8_t *block{index} = malloc({size});",
                 f"memset(block{index}, {POISON}, {size});",
@@ -122,7 +122,7 @@ def run_on_host(cases: Sequence[Case], folder: Path) -> list[npt.NDArray[np.int8
     source.write_text("\n".join([*text, *main, "return 0;", "}"]))
     binary = folder / "host"
     sanitize = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-    command = ["gcc", "-O1", "-g", *_FLAGS, *sanitize, str(source)]
+    command = ["gcc", "-O1", "-g", *FLAGS, *sanitize, str(source)]
     subprocess.run(
         [*command, *map(str, firmware_sources(cases)), "-o", str(binary)],
         check=True, text=True,
@@ -149,7 +149,7 @@ def arm_program(cases: Sequence[Case]) -> str:
         buffers = {f"{name}_in{i}": a.size for i, a in enumerate(case.inputs)}
         buffers[f"{name}_scratch"] = case.implementation.scratch_bytes
         if case.distance is not None:
-            size, in_at, out_at = _layout(case)
+            size, in_at, out_at = layout(case)
             buffers[f"{name}_block"] = size
             text += [f"#define {name}_in0 ({name}_block + {in_at})"]
             text += [f"#define {name}_out ({name}_block + {out_at})"]

@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from kernel_program import _FLAGS, Case, arm_program, firmware_sources
+from kernel_program import FLAGS, Case, arm_program, firmware_sources
 
 from mcudeploy.board import CORES
 
@@ -104,7 +104,7 @@ def count_on_qemu(cases: Sequence[Case], folder: Path, more: Sequence[str] = ())
     link = ["-nostartfiles", "--specs=nano.specs", "-Wl,--gc-sections,--no-warn-rwx-segments"]
     sources = [str(folder / "program.c"), *map(str, firmware_sources(cases))]
     done = subprocess.run(
-        ["arm-none-eabi-gcc", "-O2", *CORE.compiler_flags, *_FLAGS, "-ffunction-sections", *link,
+        ["arm-none-eabi-gcc", "-O2", *CORE.compiler_flags, *FLAGS, "-ffunction-sections", *link,
          "-T", str(folder / "program.ld"), *sources, *more, "-lm", "-o", str(elf)],
         check=False, capture_output=True, text=True,
     )  # fmt: skip
