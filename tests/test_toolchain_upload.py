@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from toolchain_project import write_project
 
 from mcudeploy.board import find_board
 from mcudeploy.errors import ToolError
 from mcudeploy.toolchain import upload as uploading
+from mcudeploy.toolchain.platformio import build, elf_path
 from mcudeploy.toolchain.upload import upload, upload_command
 
 BOARD = find_board("stm32f469")
@@ -52,6 +54,18 @@ def test_a_registry_that_does_not_answer_is_not_waited_for(platformio: Any) -> N
 def test_tools_that_are_there_need_no_registry(platformio: Any) -> None:
     platformio("Uploading", answers=False)
     upload(Path(), BOARD)
+
+
+def test_what_was_built_is_still_there_for_the_test_on_the_board(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = write_project(tmp_path)
+    built = build(project).elf.read_bytes()
+    monkeypatch.setenv("PLATFORMIO_CORE_DIR", str(tmp_path / "home"))  # no tools are there
+    monkeypatch.setattr(uploading, "_registry_answers", lambda: False)
+    with pytest.raises(ToolError, match="registry does not answer"):
+        upload(project, BOARD)
+    assert elf_path(project).read_bytes() == built
 
 
 def test_a_network_that_is_lost_later_is_told_as_such(platformio: Any) -> None:

@@ -8,6 +8,7 @@ says that it fetches something.
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -49,12 +50,15 @@ def upload(project: Path, board: Board, *, progress: Callable[[str], None] | Non
     Raises ToolError with PlatformIO's last words when it fails, or when it cannot fetch its tools.
     """
     command = upload_command(project, board)
+    # In its own build folder: PlatformIO empties one that other settings built in.
+    variables = {**os.environ, "PLATFORMIO_BUILD_DIR": str(project.resolve() / ".pio" / "upload")}
     last = ""
     with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        env=variables,
         text=True,
     ) as running:
         assert running.stdout is not None
