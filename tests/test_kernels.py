@@ -27,6 +27,7 @@ from mcudeploy.operators.costs import predicted_instructions
 from mcudeploy.operators.kernels.conv import conv_implementations
 from mcudeploy.operators.kernels.depthwise import depthwise_implementations
 from mcudeploy.operators.kernels.elementwise import (
+    add_exact_implementation,
     add_implementation,
     add_table,
     find_add_factors,
@@ -40,6 +41,7 @@ from mcudeploy.operators.kernels.pool import (
 )
 from mcudeploy.operators.kernels.softmax import softmax_implementation
 from mcudeploy.operators.shapes import (
+    AddQuantization,
     ConvShape,
     FullyConnectedShape,
     MeanShape,
@@ -331,6 +333,26 @@ def test_addition_gives_the_reference_bytes(seed: int, tmp_path: Path) -> None:
             continue
         a, b = (random.integers(-128, 128, count).astype(np.int8) for _ in range(2))
         program.append(Case(made, (a, b), count))
+        expected.append(add_table(q)[a.astype(int) + 128, b.astype(int) + 128].astype(np.int8))
+    check(program, expected, tmp_path, ALL)
+
+
+TIES = AddQuantization(-17, 1 << 30, 0, -6, 1802331003, -2, -7, 1932038864, -19)
+"""Of a trained GRU: no factors, since ties on both sides of zero are rounded away from it."""
+
+
+@seeds
+@one_program
+def test_addition_in_steps_gives_the_reference_bytes(seed: int, tmp_path: Path) -> None:
+    random = np.random.default_rng(seed)
+    assert find_add_factors(TIES) is None
+    every = np.mgrid[-128:128, -128:128].astype(np.int8).reshape(2, -1)
+    program, expected = [], []
+    for q in (TIES, *(cases.add_quantization(random) for _ in range(LAYERS))):
+        some = random.integers(-128, 128, (2, int(random.integers(1, 40)))).astype(np.int8)
+        a, b = every if q is TIES else some
+        made = add_exact_implementation(a.size, q, cases.M4F)
+        program.append(Case(made, (a, b), a.size))
         expected.append(add_table(q)[a.astype(int) + 128, b.astype(int) + 128].astype(np.int8))
     check(program, expected, tmp_path, ALL)
 

@@ -23,7 +23,11 @@ from mcudeploy.operators.base import (
     register,
 )
 from mcudeploy.operators.broadcast import DIMENSIONS, Walk, broadcast_shape, broadcast_walk
-from mcudeploy.operators.kernels.elementwise import add_implementation, mul_implementation
+from mcudeploy.operators.kernels.elementwise import (
+    add_exact_implementation,
+    add_implementation,
+    mul_implementation,
+)
 from mcudeploy.operators.plain import is_plain, plain, plain_limits
 from mcudeploy.operators.shapes import AddQuantization, MulQuantization, quantize_multiplier
 from mcudeploy.operators.view import (
@@ -318,6 +322,8 @@ def _same_shape(
         q: Any = add_quantization(a, b, output, activation)
         if quick:
             found.append(add_implementation(count, q, target, subtract=kind == "SUB"))
+        if quick and kind == "ADD":
+            found.append(add_exact_implementation(count, q, target))
     elif kind == "MUL":
         q = mul_quantization(a, b, output, activation)
         if quick:

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ADD, SUB and MUL by firmware/kernels/add_s8.c and mul_s8.c: constants, proven over all inputs."""
+"""ADD, SUB and MUL by firmware/kernels/add_s8.c, add_exact_s8.c and mul_s8.c.
+
+Constants are proven over all inputs. About one ADD in a hundred has no factors for add_s8.c: TFLite
+rounds ties away from zero, on both sides of it. Then add_exact_s8.c goes TFLite's own way.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,8 @@ _ADD_SHIFT = 21
 _ADD_FRACTION = 8
 """A factor k is stored as k * 2^(21 + 8); it meets the input times 256, of which 16 bits go."""
 _MUL_SHIFT = 5
+_MOST_EXPONENT, _MOST_OUT_EXPONENT = 30, 20
+"""Of add_exact_s8.c: above, a rounding constant does not fit beside the sum."""
 
 _ADD_CALL = """
 static const mcud_add_s8_t params = {
@@ -27,6 +33,19 @@ static const mcud_add_s8_t params = {
 };
 
 mcud_add_s8(&params, {{ inputs[0] }}, {{ inputs[1] }}, {{ outputs[0] }}, {{ count }});
+"""
+
+_ADD_EXACT_CALL = """
+static const mcud_add_exact_s8_t params = {
+    .doubled1 = {{ first[0] }}, .doubled2 = {{ second[0] }}, .doubled_out = {{ total[0] }},
+    .zero_point1 = {{ q.input1_zero_point }}, .zero_point2 = {{ q.input2_zero_point }},
+    .zero_point_out = {{ q.output_zero_point }},
+    .exponent1 = {{ first[1] }}, .exponent2 = {{ second[1] }}, .exponent_out = {{ total[1] }},
+    .activation_min = {{ q.activation_min }}, .activation_max = {{ q.activation_max }},
+    .clamp = {{ clamp }},
+};
+
+mcud_add_exact_s8(&params, {{ inputs[0] }}, {{ inputs[1] }}, {{ outputs[0] }}, {{ count }});
 """
 
 _MUL_CALL = """
@@ -138,6 +157,50 @@ def add_implementation(
         work=elements_work(count),
         reason="two multiplies and one saturation, proven over all pairs of inputs",
     )
+
+
+def add_exact_implementation(
+    count: int, quantization: AddQuantization, target: Target
+) -> Implementation | None:
+    """ADD of two maps of `count` elements in TFLite's steps; None for scales too far apart.
+
+    With Helium CMSIS-NN's takes half as many instructions: None, too.
+    """
+    q = quantization
+    first = _doubled(q.input1_multiplier, q.input1_shift)
+    second = _doubled(q.input2_multiplier, q.input2_shift)
+    total = _doubled(q.output_multiplier, q.output_shift)
+    apart = max(first[1], second[1]) > _MOST_EXPONENT or total[1] > _MOST_OUT_EXPONENT
+    if target.core.mve or apart or min(first[1], second[1], total[1]) < 1:
+        return None
+    return Implementation(
+        kernel="mcud_add_exact_s8",
+        snippet=_ADD_EXACT_CALL,
+        values={
+            "first": first,
+            "second": second,
+            "total": total,
+            "q": q,
+            "count": count,
+            "clamp": _clamps(q.activation_min, q.activation_max),
+        },
+        overlaps=(OverlapRule(input=0, max_distance=0), OverlapRule(input=1, max_distance=0)),
+        sources=("kernels/add_exact_s8.c",),
+        headers=("add_exact_s8.h",),
+        work=elements_work(count),
+        reason="TFLite's steps, rounded twice by one addition each",
+    )
+
+
+def _doubled(multiplier: int, shift: int) -> tuple[int, int]:
+    """2m - 2^32 and e of a multiplier m * 2^(shift - 31) = m * 2^(-e - 31).
+
+    A half is 2^30 without a shift, which the kernel's rounding would shift by none: as 2^31 with
+    e = 1 it is exact.
+    """
+    if (multiplier, shift) == (1 << 30, 0):
+        return 0, 1
+    return 2 * multiplier - (1 << 32), -shift
 
 
 def mul_implementation(
