@@ -215,9 +215,9 @@ def _beside(inner: Loop, loops: Sequence[Loop]) -> Loop:
 
 
 def _rounds(inner: Loop, loops: Sequence[Loop]) -> int:
-    """How often a loop goes round when `inner` is the column."""
+    """How often loops go round when `inner` is the column; to begin one costs a round more."""
     columns = math.prod(loop[0] for loop in loops) // inner[0]
-    return columns // _beside(inner, loops)[0] + columns * (inner[0] // _COLUMN_RUNS)
+    return 2 * columns // _beside(inner, loops)[0] + columns * (inner[0] // _COLUMN_RUNS)
 
 
 def _column(loops: Sequence[Loop], run: int, source: str, sink: str) -> BoxCopy:
