@@ -24,6 +24,10 @@ from operator_cases import (
 )
 from tflite_builder import ModelBuilder
 
+from mcudeploy.errors import UnsupportedModelError
+from mcudeploy.frontend.tflite import read_tflite
+from mcudeploy.operators.support import check_operators
+
 sizes = st.sampled_from([1, 2, 3, 4, 5, 7, 8, 9])
 channels = st.sampled_from([1, 2, 3, 4, 5, 8, 13])
 
@@ -186,6 +190,8 @@ def transpose_conv(draw: st.DrawFn) -> Case:
     in_scale, scales, out_scale = requantization(draw, out_c if per_channel else 1)
     in_point, out_point, random = draw(zero_points), draw(zero_points), draw(seeds)
     biased = draw(st.booleans())
+    # Keras fuses an activation whose range is that of the output: it clamps nothing.
+    fused = draw(st.sampled_from(["NONE", "RELU"])) if out_point == -128 else "NONE"
 
     def build(b: ModelBuilder) -> Sequence[int]:
         shape = b.constant(np.array([1, *out, out_c], np.int32))
@@ -199,7 +205,7 @@ def transpose_conv(draw: st.DrawFn) -> Case:
         return [
             b.operator(
                 "TRANSPOSE_CONV", inputs, y, padding=padding,
-                stride_h=stride[0], stride_w=stride[1],
+                stride_h=stride[0], stride_w=stride[1], fused_activation_function=fused,
             )
         ]  # fmt: skip
 
@@ -208,7 +214,7 @@ def transpose_conv(draw: st.DrawFn) -> Case:
             "kind": "TRANSPOSE_CONV", "in": size, "in_c": in_c, "out": out, "out_c": out_c,
             "kernel": kernel, "stride": stride, "padding": padding, "biased": biased,
             "zero_points": (in_point, out_point), "scales": (in_scale, scales[0], out_scale),
-            "seed": random,
+            "fused": fused, "seed": random,
         },
         build,
     )  # fmt: skip
@@ -273,3 +279,15 @@ def test_equals_golden_for_any_parameters(kernels: str, kinds: tuple[str, ...], 
 def test_equals_golden_for_many_parameters(kernels: str, kinds: tuple[str, ...], tmp_path: Path):
     strategies = [STRATEGIES[kind] for kind in kinds]
     check(strategies, tmp_path, kernels=kernels, count=NIGHTLY_CASES)
+
+
+def test_an_activation_that_clamps_what_the_reference_would_not_is_refused():
+    b = ModelBuilder()
+    shape = b.constant(np.array([1, 4, 4, 1], np.int32))
+    w = b.constant(np.ones((1, 2, 2, 1), np.int8), scale=1.0)
+    y = b.tensor((1, 4, 4, 1), scale=1.0, zero_point=0)
+    x = b.input((1, 2, 2, 1), scale=1.0)
+    options = {"stride_h": 2, "stride_w": 2, "fused_activation_function": "RELU"}
+    model = b.build([b.operator("TRANSPOSE_CONV", [shape, w, x], y, padding="SAME", **options)])
+    with pytest.raises(UnsupportedModelError, match="RELU clamps, which the reference ignores"):
+        check_operators(read_tflite(model, "transposed"))

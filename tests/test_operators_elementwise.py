@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from host_model import HostModel
 from hypothesis import strategies as st
 from operator_cases import (
     NIGHTLY_CASES,
@@ -27,6 +28,7 @@ from operator_cases import (
 from tflite_builder import ModelBuilder
 
 from mcudeploy.errors import UnsupportedModelError
+from mcudeploy.frontend.reference import Reference
 from mcudeploy.frontend.tflite import read_tflite
 from mcudeploy.operators.broadcast import broadcast_shape, broadcast_walk
 from mcudeploy.operators.support import check_operators
@@ -59,7 +61,7 @@ def operand_shapes(draw: st.DrawFn) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def divisor(random: int, shape: Sequence[int], zero_point: int) -> np.ndarray[Any, Any]:
-    """No zero: the reference leaves that undefined."""
+    """No zero: that is refused where it is constant."""
     values = int8(random, shape)
     return np.where(values == zero_point, np.int8(zero_point ^ 1), values).astype(np.int8)
 
@@ -85,7 +87,7 @@ def binary(draw: st.DrawFn, kind: str) -> Case:
         points = points[:1] * 3
     scales = [float(np.float32(s)) for s in (a_scale, b_scale, out_scale)]
     constant = draw(st.sampled_from([None, None, 0, 1]))
-    if kind in ("DIV", "PRELU"):
+    if kind == "PRELU":
         constant = 1
     fused, random = draw(activations), draw(seeds)
     options = {"fused_activation_function": fused} if kind in WITH_ACTIVATION else {}
@@ -100,7 +102,7 @@ def binary(draw: st.DrawFn, kind: str) -> Case:
                 inputs.append(activation(b, shape, **quantization))
                 continue
             data = int8(random, shape)
-            if kind == "DIV":
+            if kind == "DIV" and position == 1:
                 data = divisor(random, shape, points[1])
             inputs.append(b.constant(data, **quantization))
         y = b.tensor(broadcast_shape(first, second), scale=scales[2], zero_point=points[2])
@@ -160,6 +162,32 @@ def test_a_division_by_a_constant_with_a_zero_is_refused():
     y = b.operator("DIV", [x, divisor], b.tensor((1, 2), scale=0.1, zero_point=0))
     with pytest.raises(UnsupportedModelError, match="its divisor has a zero"):
         check_operators(read_tflite(b.build([y]), "division"))
+
+
+@pytest.mark.parametrize("out_scale", [2.0**-22, 2.0**27])
+def test_a_quotient_out_of_the_reference_s_reach_is_refused(out_scale: float):
+    b = ModelBuilder()
+    x, divisor = (b.input((1, 2), scale=1.0, zero_point=0) for _ in range(2))
+    y = b.operator("DIV", [x, divisor], b.tensor((1, 2), scale=out_scale, zero_point=0))
+    with pytest.raises(UnsupportedModelError, match="scales do not suit"):
+        check_operators(read_tflite(b.build([y]), "division"))
+
+
+@golden_only
+@pytest.mark.parametrize("out_scale", [2.0**-21, 2.0**-3, 1.0, 2.0**8, 2.0**26])
+def test_a_computed_divisor_may_be_zero_as_far_as_the_reference_goes(
+    out_scale: float, tmp_path: Path
+):
+    b = ModelBuilder()
+    x, divisor = (b.input((1, 256), scale=1.0, zero_point=p) for p in (3, -7))
+    y = b.operator("DIV", [x, divisor], b.tensor((1, 256), scale=out_scale, zero_point=5))
+    model = b.build([y])
+    numerators = np.arange(-128, 128).astype(np.int8)[None]
+    inputs = [(numerators, np.full((1, 256), d, np.int8)) for d in (-128, -8, -7, -6, 127)]
+    runs = HostModel(model, tmp_path)(inputs)
+    with Reference(model) as golden:
+        for arrays, run in zip(inputs, runs, strict=True):
+            assert run.outputs[0] == golden.infer(arrays).outputs[0].tobytes(), arrays[1][0, 0]
 
 
 def test_shapes_that_do_not_go_together_have_no_broadcast():

@@ -14,9 +14,12 @@ from operator_cases import (
     Case,
     check,
     golden_only,
+    int8,
     nightly,
+    powers_of_two,
     seeds,
     shapes,
+    zero_points,
 )
 from tflite_builder import ModelBuilder
 
@@ -37,18 +40,29 @@ def shown(b: ModelBuilder, mask: int, shape: Sequence[int]) -> int:
 
 @st.composite
 def pairwise(draw: st.DrawFn, kind: str) -> Case:
-    dtype = draw(st.sampled_from(["int32", "float32"]))
+    compares = kind in COMPARISONS
+    dtype = draw(st.sampled_from(["int32", "float32", *(["int8"] * 2 if compares else [])]))
     shape, random = (1, *draw(shapes(1, 3))), draw(seeds)
     other = draw(st.sampled_from([shape, shape[-1:], ()]))
-    out_dtype = "bool" if kind in COMPARISONS else dtype
+    out_dtype = "bool" if compares else dtype
+    first = second = {"scale": draw(powers_of_two(-20, -0.1)), "zero_point": draw(zero_points)}
+    if draw(st.booleans()):
+        ratio = 2.0 ** draw(st.sampled_from([-3.0, -0.3, 0.05]))
+        second = {"scale": first["scale"] * ratio, "zero_point": draw(zero_points)}
 
     def build(b: ModelBuilder) -> Sequence[int]:
-        x = b.input(shape, dtype)
+        x = b.input(shape, dtype, **(first if dtype == "int8" else {}))
         y = b.constant(some(random, other, dtype))
+        if dtype == "int8":
+            y = b.constant(int8(random, other), **second)
         result = b.operator(kind, [x, y], b.tensor(shape, out_dtype))
         return [shown(b, result, shape) if out_dtype == "bool" else result]
 
-    return Case({"kind": kind, "dtype": dtype, "shapes": (shape, other), "seed": random}, build)
+    return Case(
+        {"kind": kind, "dtype": dtype, "shapes": (shape, other), "quantized": (first, second),
+         "seed": random},
+        build,
+    )  # fmt: skip
 
 
 @st.composite

@@ -143,18 +143,21 @@ static int32_t divide_far(int32_t x, int32_t exponent)
     return (x >> (exponent & 31)) + (x >= 0 ? 1 : 0);
 }
 
+/* What the reference's steps towards 1 / b end with where b is 0, with wrapping additions. */
+#define RECIPROCAL_OF_ZERO (-1515870788)
+
 static int8_t quotient(const mcud_binary_s8_t *q, int32_t a, int32_t b)
 {
-    if (b == 0) {
-        return (int8_t)(a < 0 ? q->activation_min : q->activation_max);
-    }
+    int32_t inverse = RECIPROCAL_OF_ZERO;
+
     if (b < 0) {
         a = -a;
         b = -b;
     }
     const int32_t normal = headroom(b) + 1;
-    const uint32_t fraction = ((uint32_t)b << normal) - 0x80000000u;
-    const int32_t inverse = mcud_reciprocal_of_one_plus((int32_t)fraction);
+    if (b > 0) {
+        inverse = mcud_reciprocal_of_one_plus((int32_t)(((uint32_t)b << normal) - 0x80000000u));
+    }
     const int32_t room = headroom(a);
     const int32_t unscaled = mcud_high_multiply((int32_t)((uint32_t)a << room), inverse);
     const int32_t shift = q->out_shift - (31 - normal) - room;

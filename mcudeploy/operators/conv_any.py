@@ -11,7 +11,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from mcudeploy.graph.ir import Graph, Operator
-from mcudeploy.operators.arithmetic import same_padding
+from mcudeploy.operators.arithmetic import (
+    FUSED_ACTIVATIONS,
+    INT8_MAX,
+    INT8_MIN,
+    activation_range,
+    same_padding,
+)
 from mcudeploy.operators.base import (
     Constant,
     Implementation,
@@ -170,8 +176,11 @@ class TransposeConvolution(OperatorFamily):
             yield "its weights are not symmetric (zero point other than 0)"
         if bias is not None and (bias.data is None or bias.dtype != "int32"):
             yield "its bias is not a constant of int32"
-        if activation_of(operator) != "NONE":
-            yield "its fused activation is ignored by the reference"
+        output, fused = output_of(graph, operator).quantization, activation_of(operator)
+        if fused not in FUSED_ACTIVATIONS or (
+            output is not None and activation_range(fused, output) != (INT8_MIN, INT8_MAX)
+        ):
+            yield f"its fused activation {fused} clamps, which the reference ignores"
 
     def implementations(
         self, graph: Graph, operator: Operator, target: Target

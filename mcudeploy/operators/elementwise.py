@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from mcudeploy.graph.ir import Graph, Operator, Tensor
+from mcudeploy.graph.ir import Graph, Operator, Quantization, Tensor
 from mcudeploy.operators.arithmetic import activation_range
 from mcudeploy.operators.base import (
     Constant,
@@ -137,10 +137,17 @@ def _fields(q: AddQuantization | MulQuantization) -> dict[str, int]:
     return found
 
 
-def _div_fields(a: Tensor, b: Tensor, output: Tensor, activation: str) -> dict[str, int]:
+_DIV_SHIFTS = -25, 22
+"""Of the output's multiplier: beyond, the reference shifts by no number of bits of a word."""
+
+
+def _div_multiplier(a: Quantization, b: Quantization, output: Quantization) -> tuple[int, int]:
     """As TFLM's CalculateOpDataDiv, in double precision."""
-    q_a, q_b, q_out = quantization_of(a), quantization_of(b), quantization_of(output)
-    multiplier, shift = quantize_multiplier(q_a.scale / (q_b.scale * q_out.scale))
+    return quantize_multiplier(a.scale / (b.scale * output.scale))
+
+
+def _div_fields(a: Tensor, b: Tensor, output: Tensor, activation: str) -> dict[str, int]:
+    multiplier, shift = _div_multiplier(*map(quantization_of, (a, b, output)))
     fields = _fields(mul_quantization(a, b, output, activation))
     return {**fields, "out_multiplier": multiplier, "out_shift": shift}
 
@@ -249,8 +256,8 @@ class Binary(OperatorFamily):
             yield f"{a.shape} with {b.shape} does not give {output.shape}"
         elif len(broadcast_walk(a.shape, b.shape).extent) > DIMENSIONS:
             yield f"{a.shape} with {b.shape} needs more than {DIMENSIONS} loops"
-        if operator.kind == "DIV" and _has_zero(b):
-            yield "its divisor has a zero, for which the reference has no result"
+        if operator.kind == "DIV":
+            yield from _div_limits(a, b, output)
         if operator.kind in ("MAXIMUM", "MINIMUM"):
             # The reference compares what is stored.
             yield from scale_limits(graph, operator)
@@ -279,11 +286,15 @@ class Binary(OperatorFamily):
         return row_wise(self, graph, operator, target)
 
 
-def _has_zero(tensor: Tensor) -> bool:
-    """A constant with an element whose real value is zero."""
-    if tensor.data is None or tensor.quantization is None:
-        return False
-    return bool((tensor.data == tensor.quantization.zero_point).any())
+def _div_limits(a: Tensor, b: Tensor, output: Tensor) -> Iterator[str]:
+    """Limits of DIV. A computed divisor of zero gives what the reference gives, no quotient."""
+    q_a, q_b, q_out = a.quantization, b.quantization, output.quantization
+    if q_a is None or q_b is None or q_out is None:
+        return
+    if b.data is not None and bool((b.data == q_b.zero_point).any()):
+        yield "its divisor has a zero"
+    if not _DIV_SHIFTS[0] <= _div_multiplier(q_a, q_b, q_out)[1] <= _DIV_SHIFTS[1]:
+        yield "its inputs' scales do not suit its output's"
 
 
 def _mul_by_row(

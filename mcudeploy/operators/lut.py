@@ -322,6 +322,7 @@ FLOAT: dict[str, _Float] = {
     "SQRT": _single(np.sqrt),
     "RSQRT": _single(lambda x: 1 / np.sqrt(x)),
     "NEG": _single(np.negative),
+    "SIGN": _single(np.sign),
     "SIN": _single(np.sin),
     "COS": _single(np.cos),
     "FLOOR": _single(np.floor),

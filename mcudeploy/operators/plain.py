@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Arithmetic beside the int8 network: indices, masks and the few values that stay in float32.
 
-CAST, comparisons, SELECT, logic, and ADD, SUB, MUL, MAXIMUM, MINIMUM of int32 or float32 become
-loops of plain C. Each float operation is one IEEE operation in single precision, as the reference
-does it, so its bits are the same on an FPU and in software.
+CAST, comparisons (of int8, too), SELECT, logic, and ADD, SUB, MUL, MAXIMUM, MINIMUM of int32 or
+float32 become loops of plain C. Each float operation is one IEEE operation in single precision, as
+the reference does it, so its bits are the same on an FPU and in software.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-from mcudeploy.graph.ir import Graph, Operator
+from mcudeploy.graph.ir import Graph, Operator, Tensor
 from mcudeploy.operators.base import (
     Constant,
     Implementation,
@@ -21,7 +22,8 @@ from mcudeploy.operators.base import (
     register,
 )
 from mcudeploy.operators.broadcast import broadcast_loops, broadcast_shape
-from mcudeploy.operators.view import activation_of, output_of, tensor_at
+from mcudeploy.operators.shapes import quantize_multiplier
+from mcudeploy.operators.view import activation_of, output_of, quantization_of, tensor_at
 
 _C_TYPES = {
     "int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t",
@@ -138,9 +140,16 @@ class _Expression(OperatorFamily):
         return (_loops(graph, operator, self.expression(graph, operator)),)
 
 
+def _compared(name: str, tensor: Tensor) -> str:
+    """An int8 operand in 256ths, as TFLM rescales both before it compares them."""
+    quantization = quantization_of(tensor)
+    multiplier, shift = quantize_multiplier(quantization.scale)
+    return f"mcud_multiply(({name} - {quantization.zero_point}) * 256, {multiplier}, {shift})"
+
+
 @register
 class Comparison(_Expression):
-    """LESS and its like, of int32, float32 or bool, to bool."""
+    """LESS and its like, of int8, int32, float32 or bool, to bool."""
 
     kinds = tuple(_COMPARISONS)
 
@@ -148,13 +157,32 @@ class Comparison(_Expression):
         yield from _shape_limits(graph, operator, 2)
         for position in (0, 1):
             tensor = tensor_at(graph, operator, position)
-            if tensor is not None and tensor.dtype not in ("int32", "float32", "bool"):
+            if tensor is None:
+                continue
+            if tensor.dtype not in ("int8", "int32", "float32", "bool"):
                 yield f"input {position} is {tensor.dtype}"
+            elif tensor.dtype == "int8" and (
+                tensor.quantization is None or not max(tensor.quantization.scales) < 1
+            ):
+                yield f"input {position} has no scale below 1, which the reference wants"
+        if len({graph.tensors[index].dtype for index in operator.inputs[:2]}) > 1:
+            yield "its inputs are not of one type"
         if output_of(graph, operator).dtype != "bool":
             yield "its output is not bool"
 
+    def implementations(
+        self, graph: Graph, operator: Operator, target: Target
+    ) -> Sequence[Implementation]:
+        (one,) = super().implementations(graph, operator, target)
+        if "mcud_multiply" not in one.values["expression"]:
+            return (one,)
+        return (replace(one, headers=("fixed_point.h",), sources=("kernels/fixed_point.h",)),)
+
     def expression(self, graph: Graph, operator: Operator) -> str:
-        return f"a {_COMPARISONS[operator.kind]} b"
+        a, b = tensor_at(graph, operator, 0), tensor_at(graph, operator, 1)
+        assert a is not None and b is not None
+        sides = (_compared("a", a), _compared("b", b)) if a.dtype == "int8" else ("a", "b")
+        return f" {_COMPARISONS[operator.kind]} ".join(sides)
 
 
 @register
