@@ -87,9 +87,25 @@ def depthwise(random: cases.Random, target: Target = cases.M4F) -> Made | None:
     layer = cases.convolution(random, depthwise=True)
     assert isinstance(layer.shape, ConvShape)
     made = depthwise_implementations(
-        layer.shape, layer.quantization, layer.weights, layer.bias, target
-    )
+        layer.shape, layer.quantization, layer.weights, layer.bias, target,
+        single_rows=bool(random.integers(2)),
+    )  # fmt: skip
     return (made[int(random.integers(len(made)))], layer) if made else None
+
+
+def depthwise_in_parts(random: cases.Random, target: Target = cases.M4F) -> Made | None:
+    """The kernel for single rows, which takes a row some columns at a time."""
+    layer = cases.convolution(random, depthwise=True)
+    assert isinstance(layer.shape, ConvShape)
+    made = depthwise_implementations(
+        layer.shape, layer.quantization, layer.weights, layer.bias, target, single_rows=True
+    )
+    found = [one for one in made if one.kernel == "mcud_depthwise_rows_s8"]
+    if not found:
+        return None
+    form = found[0].rows
+    assert form is not None and form.narrowed is not None
+    return form.narrowed(int(random.integers(1, layer.shape.out_w + 1))), layer
 
 
 def dense(random: cases.Random, target: Target = cases.M4F) -> Made | None:
@@ -166,13 +182,16 @@ def test_layers_of_any_shape_give_the_reference_bytes(
     check(program, [layer.expected for _, layer in layers], tmp_path, targets)
 
 
+@pytest.mark.parametrize("make", [depthwise_in_place, depthwise_in_parts])
 @seeds
 @one_program
-def test_depthwise_layers_in_place_give_the_reference_bytes(seed: int, tmp_path: Path) -> None:
+def test_depthwise_layers_in_place_and_in_parts_of_rows_give_the_reference_bytes(
+    make: Make, seed: int, tmp_path: Path
+) -> None:
     random = np.random.default_rng(seed)
     layers: list[Made] = []
     while len(layers) < LAYERS // 2:
-        drawn = depthwise_in_place(random, cases.M4F)
+        drawn = make(random, cases.M4F)
         layers += [] if drawn is None else [drawn]
     program = [Case(made, (layer.x,), layer.expected.size) for made, layer in layers]
     check(program, [layer.expected for _, layer in layers], tmp_path)

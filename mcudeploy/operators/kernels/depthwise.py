@@ -34,6 +34,7 @@ from mcudeploy.operators.kernels.depthwise_plain import (
     plain_depthwise,
     plain_scratch_bytes,
 )
+from mcudeploy.operators.kernels.depthwise_rows import by_rows, serves_by_rows
 from mcudeploy.operators.kernels.per_channel import exact_channels, pack_requantization
 from mcudeploy.operators.shapes import ConvQuantization, ConvShape, Int8Array, Int32Array
 from mcudeploy.operators.windows import convolution_rows
@@ -142,6 +143,8 @@ def depthwise_implementations(
     strips = (1,) if single_rows else _strips(shape, scratch)
     if shape.dilation_w == 1 and target.core.dsp:
         made = [_with_strip(shape, quantization, by_plane, rows) for rows in strips]
+        if single_rows and serves_by_rows(shape) and target.optimize != "size":
+            made = [*by_rows(shape, quantization, by_plane), *made]
     elif shape.dilation_w == 1:
         made = [plain_depthwise(shape, quantization, by_plane, rows) for rows in strips]
     if shape.depth_multiplier == 1 and shape.in_c >= 4 and shape.k_h <= _MOST_ROWS:
