@@ -70,9 +70,12 @@ def zoo_list(json: opt.AsJson = False) -> None:
         from mcudeploy.report.jsonify import document
 
         rows = [
-            {"name": n, "parameters": c.parameters, "macs": c.macs}
-            for n, c in ((n, zoo.counts(n)) for n in zoo.names())
-        ]
+            {
+                "name": entry.name, "family": entry.family, "parameters": counts.parameters,
+                "macs": counts.macs, "options": [option.name for option in entry.options],
+            }
+            for entry, counts in ((zoo.describe(n), zoo.counts(n)) for n in zoo.names())
+        ]  # fmt: skip
         typer.echo(document("zoo-list", architectures=rows))
     else:
         zoo_tables.print_zoo(zoo.names(), terminal.console())

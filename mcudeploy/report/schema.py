@@ -70,6 +70,13 @@ _NEED = {
     "regions": Mapping[str, int],
     "instructions": float | None,
 }
+_ARCHITECTURE = {
+    "name": str,
+    "family": str,
+    "parameters": int,
+    "macs": int,
+    "options": tuple[str, ...],
+}
 _CANDIDATE = {
     **_NEED,
     "name": str,
@@ -171,7 +178,7 @@ def _reference_documents() -> _Documents:
         "zoo-list": (
             1,
             "mcudeploy zoo list",
-            {"architectures": [[{"name": str, "parameters": int, "macs": int}]]},
+            {"architectures": [[_ARCHITECTURE]]},
         ),
         "zoo-verify": (1, "mcudeploy zoo verify", {"rows": tuple[Row, ...]}),
         "explore": (

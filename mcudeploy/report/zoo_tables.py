@@ -21,12 +21,14 @@ _FIGURE = 13
 def print_zoo(names: Iterable[str], out: Console) -> None:
     """Every architecture with the counts of its default member."""
     made = table(
-        "name", "parameters", "MACs", "options", right=("parameters", "MACs"), gives_way="options"
-    )
+        "name", "family", "parameters", "MACs", "options",
+        right=("parameters", "MACs"), gives_way="options",
+    )  # fmt: skip
     for name in names:
         entry, counts = zoo.describe(name), zoo.counts(name)
         made.add_row(
             name,
+            entry.family,
             f"{counts.parameters:,}",
             f"{counts.macs:,}",
             " ".join(o.name for o in entry.options if o.name not in ("channels", "classes")),
@@ -47,9 +49,8 @@ def print_rows(rows: Iterable[Row], out: Console) -> None:
                 _print_row(row, out)
     answered = [row for row in shown if row.computed is not None]
     met = sum(row.met for row in answered)
-    out.print(
-        f"\n{met} of {len(answered)} figures met at printed precision, each other one explained"
-    )
+    rest = ", each other one explained" if met < len(answered) else ""
+    out.print(f"\n{met} of {len(answered)} figures met at printed precision{rest}")
 
 
 def _print_row(row: Row, out: Console) -> None:
