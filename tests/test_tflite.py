@@ -260,6 +260,25 @@ def test_an_open_dimension_other_than_the_batch_is_refused():
         read_tflite(builder.build([y]), "net")
 
 
+@pytest.mark.parametrize("shape", [(), (12,), (3, 4), (2, 3, 4)])
+def test_an_input_of_fixed_shape_needs_no_batch(shape: tuple[int, ...]):
+    builder = ModelBuilder()
+    x = builder.input(shape, scale=0.1)
+    graph = read_tflite(
+        builder.build([builder.operator("RELU", [x], builder.tensor(shape, scale=0.1))]), "net"
+    )
+    assert graph.tensors[x].shape == shape
+
+
+def test_an_open_batch_of_more_than_one_is_refused():
+    builder = ModelBuilder()
+    x, y = builder.input((4, 2), scale=0.1, name="many"), builder.tensor((4, 2), scale=0.1)
+    builder._tensors[x].shapeSignature = [-1, 2]
+    builder.operator("RELU", [x], y)
+    with pytest.raises(UnsupportedModelError, match="run time \\(many"):
+        read_tflite(builder.build([y]), "net")
+
+
 def check_survives(data: bytes) -> None:
     """Any bytes give a graph that can be rewritten, or one of our errors."""
     with contextlib.suppress(McudeployError):

@@ -147,7 +147,8 @@ def evaluate(
 def _spec(tensor: Tensor) -> ModelInput:
     name = re.sub(r"^serving_default_|:\d+$", "", tensor.name)
     quantized = tensor.quantization is not None
-    return ModelInput(name, tensor.shape[1:], "float32" if quantized else tensor.dtype)
+    sample = tensor.shape[1:] if tensor.shape[:1] == (1,) else tensor.shape
+    return ModelInput(name, sample, "float32" if quantized else tensor.dtype)
 
 
 def _read(

@@ -31,7 +31,7 @@ def close_shapes(graph: Graph, open_shapes: Mapping[int, Shape]) -> tuple[Graph,
         index
         for index in graph.inputs
         if _OPEN in open_shapes.get(index, ())[1:]
-        or graph.tensors[index].shape[:1] not in ((), (1,))
+        or (index in open_shapes and graph.tensors[index].shape[:1] != (1,))
     }
     for operator in graph.operators:
         for output in operator.outputs:
