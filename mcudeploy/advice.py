@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from mcudeploy import zoo
-from mcudeploy.deployment import Deployment, Options, plan_graph
+from mcudeploy.deployment import Deployment, Options, Progress, plan_graph
 from mcudeploy.errors import McudeployError
 from mcudeploy.graph.ir import Graph
 from mcudeploy.graph.passes import run_passes
@@ -39,48 +39,69 @@ class Remedy:
     cost: str
     instructions: float | None
     fits: bool
+    over: tuple[str, ...] = ()
+    """The regions that overflow even so (none are named where only one operator is spoken of)."""
 
 
-def advise(deployment: Deployment) -> tuple[Remedy, ...]:
+@dataclass(frozen=True)
+class _Idea:
+    """A remedy that is not planned yet: the network and the options that it would be planned of."""
+
+    action: str
+    cost: str
+    graph: Graph
+    options: Options
+
+
+def advise(deployment: Deployment, progress: Progress | None = None) -> tuple[Remedy, ...]:
     """Remedies for a network that does not fit, those that make it fit first, those in use last."""
-    found = list(_remedies(deployment))
+    found = list(_without_the_peak(deployment))
+    for idea in _ideas(deployment):
+        if progress:
+            progress(f"what would make it fit: {idea.action}")
+        found += _planned(deployment, idea)
     found.sort(key=lambda remedy: (not remedy.fits, -remedy.saves_bytes))
     return (*found, *_in_use(deployment))
 
 
-def _remedies(deployment: Deployment) -> Iterator[Remedy]:
-    options = deployment.options
-    ram_over = any(r.kind == "ram" and not r.fits for r in deployment.report.regions)
-    if not ram_over:
-        yield from _flash_remedies(deployment)
-        yield from _smaller_widths(deployment)
-        return
-    if options.stream != "max":
-        streamed = replace(options, stream="max")
-        yield from _tried(deployment, streamed, "--stream max", "a little time, no MAC more")
-        fed = replace(streamed, row_fed=True)
-        yield from _tried(
-            deployment, fed, "--stream max --row-fed", "the input comes in rows, never whole"
-        )
-    if not options.use_external and deployment.plan.board.regions("ram", external=True) != (
-        deployment.plan.board.regions("ram")
-    ):
-        external = replace(options, use_external=True)
-        yield from _tried(deployment, external, "--use-external", "slower memory")
-    yield from _smaller_inputs(deployment)
+def _over(deployment: Deployment) -> bool:
+    """Whether it is RAM that does not suffice."""
+    report = deployment.report
+    return report.arena_over_bytes > 0 or any(
+        region.kind == "ram" and not region.fits for region in report.regions
+    )
+
+
+def _ideas(deployment: Deployment) -> Iterator[_Idea]:
+    graph, options, board = deployment.graph, deployment.options, deployment.plan.board
+    if _over(deployment):
+        if options.stream != "max":
+            streamed = replace(options, stream="max")
+            yield _Idea("--stream max", "a little time, no MAC more", graph, streamed)
+            fed = replace(streamed, row_fed=True)
+            cost = "the input comes in rows, never whole"
+            yield _Idea("--stream max --row-fed", cost, graph, fed)
+        if not options.use_external and board.regions("ram", external=True) != board.regions("ram"):
+            external = replace(options, use_external=True)
+            yield _Idea("--use-external", "slower memory", graph, external)
+        yield from _smaller_inputs(deployment)
+    elif options.optimize != "size":
+        yield _Idea("--optimize size", "more time", graph, replace(options, optimize="size"))
     yield from _smaller_widths(deployment)
-    yield from _without_the_peak(deployment)
 
 
-def _tried(deployment: Deployment, options: Options, action: str, cost: str) -> Iterator[Remedy]:
+def _planned(deployment: Deployment, idea: _Idea) -> Iterator[Remedy]:
+    """The remedy, if the idea can be planned and is of any use."""
     try:
-        other = plan_graph(deployment.graph, deployment.name, deployment.plan.board, options)
+        other = plan_graph(idea.graph, deployment.name, deployment.plan.board, idea.options)
     except McudeployError:
         return
-    now = deployment.plan.certificate.peak_bytes
+    report, now = other.report, deployment.plan.certificate.peak_bytes
     peak = _internal_bytes(other.plan)
-    if peak < now or other.report.fits:
-        yield Remedy(action, peak, now - peak, cost, other.report.instructions, other.report.fits)
+    if report.fits or (peak < now and _over(deployment)):
+        over = tuple(region.region for region in report.regions if not region.fits)
+        known = (idea.cost, report.instructions, report.fits, over)
+        yield Remedy(idea.action, peak, now - peak, *known)
 
 
 def _internal_bytes(plan: Plan) -> int:
@@ -90,7 +111,7 @@ def _internal_bytes(plan: Plan) -> int:
     return max(plan.certificate.peak_bytes - outside, 0)
 
 
-def _smaller_inputs(deployment: Deployment) -> Iterator[Remedy]:
+def _smaller_inputs(deployment: Deployment) -> Iterator[_Idea]:
     graph = deployment.graph
     shape = graph.tensors[graph.inputs[0]].shape
     if len(shape) != 4:
@@ -100,13 +121,11 @@ def _smaller_inputs(deployment: Deployment) -> Iterator[Remedy]:
         smaller = at_resolution(graph, height, width)
         if smaller is None:
             return
-        other = replace(deployment, graph=smaller)
-        yield from _tried(
-            other, deployment.options, f"train it for {height}x{width} inputs", "accuracy"
-        )
+        action = f"train it for {height}x{width} inputs"
+        yield _Idea(action, "accuracy", smaller, deployment.options)
 
 
-def _smaller_widths(deployment: Deployment) -> Iterator[Remedy]:
+def _smaller_widths(deployment: Deployment) -> Iterator[_Idea]:
     """Narrower members of the zoo's family, if the network is a member of one."""
     found = _member(deployment.graph)
     if found is None:
@@ -119,9 +138,8 @@ def _smaller_widths(deployment: Deployment) -> Iterator[Remedy]:
             graph = run_passes(zoo.graph(name, width=width, **options))
         except McudeployError:
             continue
-        other = replace(deployment, graph=graph)
-        action = f"train {name} of width {width:g}, not {now:g}"
-        yield from _tried(other, deployment.options, action, "accuracy")
+        action = f"train width {width:g} of {name}"
+        yield _Idea(action, "accuracy", graph, deployment.options)
 
 
 def _member(graph: Graph) -> tuple[str, float, dict[str, int]] | None:
@@ -154,6 +172,8 @@ def _convolutions(graph: Graph) -> list[tuple[str, tuple[int, ...]]]:
 
 def _without_the_peak(deployment: Deployment) -> Iterator[Remedy]:
     """What all other operators need: no change of the one at the peak saves more."""
+    if not _over(deployment):
+        return
     plan = deployment.plan
     step, now = plan.certificate.peak_step, plan.certificate.peak_bytes
     stream = plan.stream_at(step)
@@ -183,14 +203,3 @@ def _in_use(deployment: Deployment) -> Iterator[Remedy]:
     yield from used("reordered operators", known.file_order_live_bytes - known.order_live_bytes)
     for region in plan.board.regions("ram")[1:]:
         yield from used(f"{region.name} takes buffers", plan.arenas.get(region.name, 0))
-
-
-def _flash_remedies(deployment: Deployment) -> Iterator[Remedy]:
-    """Weights are what they are: a smaller network, or a memory outside."""
-    options = deployment.options
-    if options.optimize != "size":
-        smaller = replace(options, optimize="size")
-        other = plan_graph(deployment.graph, deployment.name, deployment.plan.board, smaller)
-        if other.report.fits:
-            peak = other.plan.certificate.peak_bytes
-            yield Remedy("--optimize size", peak, 0, "more time", other.report.instructions, True)

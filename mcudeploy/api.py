@@ -75,11 +75,11 @@ def fit(
     return prepare(model, board, options, **overrides).report
 
 
-def advise(deployment: Deployment) -> tuple[Remedy, ...]:
+def advise(deployment: Deployment, *, progress: Progress | None = None) -> tuple[Remedy, ...]:
     """What would make a network fit that does not: each remedy planned, its bytes computed."""
     from mcudeploy.advice import advise as run
 
-    return run(deployment)
+    return run(deployment, progress)
 
 
 def quantize(

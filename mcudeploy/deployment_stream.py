@@ -78,6 +78,9 @@ def streamed_plan(
     if not row_fed and (mode == "off" or (mode == "auto" and enough)):
         return plan
     room = room_bytes(plan, options)
+    only_if_enough = mode == "auto" and budget is None and not row_fed
+    if only_if_enough and sum(plan.graph.tensors[i].bytes for i in plan.graph.inputs) > room:
+        return plan  # the input is whole in RAM before any row is computed
     forms = row_candidates(plan.graph, target)
     found = make_streamed_plan(
         plan,
@@ -86,7 +89,7 @@ def streamed_plan(
         options=options,
         capacity=0 if mode == "max" else min(room, room if budget is None else budget),
         fed=row_fed,
-        only_if_enough=mode == "auto" and budget is None and not row_fed,
+        only_if_enough=only_if_enough,
     )
     if row_fed and (found is None or not found.row_fed):
         raise InputError(

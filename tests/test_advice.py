@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from mcudeploy import zoo
-from mcudeploy.advice import _in_use, _member, _smaller_widths, advise
+from mcudeploy.advice import _ideas, _in_use, _member, _planned, _smaller_widths, advise
 from mcudeploy.board import MemoryRegion, find_board
 from mcudeploy.deployment import Options, choose_board, plan_graph
 from mcudeploy.graph.passes import run_passes
@@ -53,10 +53,36 @@ def test_each_remedy_saves_what_planning_it_gives():
     assert remedies["--stream max --row-fed"].peak_bytes < streamed.peak_bytes
 
 
-def test_those_that_make_it_fit_come_first():
-    order = [remedy.fits for remedy in advise(planned(ram="20K", stream="off"))]
+def test_a_budget_of_the_arena_that_is_not_kept_is_advised_on_as_ram():
+    actions = {idea.action for idea in _ideas(planned(ram_budget="16K", stream="off"))}
+    assert "--stream max --row-fed" in actions and "--optimize size" not in actions
+
+
+def test_flash_that_is_over_is_advised_on_by_what_makes_it_fit():
+    remedies = advise(planned(flash="200K"))
+    assert remedies[0].action == "train width 0.1875 of mobilenet_v1"
+    assert all(remedy.fits for remedy in remedies if "already" not in remedy.cost)
+
+
+def test_a_remedy_names_the_regions_that_overflow_even_so():
+    deployment = planned(ram="20K", flash="100K", stream="off")
+    fed = next(i for i in _ideas(deployment) if i.action == "--stream max --row-fed")
+    (remedy,) = _planned(deployment, fed)
+    assert (remedy.fits, remedy.over) == (False, ("flash",))
+
+
+def test_an_input_that_is_too_large_alone_is_not_streamed_in_vain(monkeypatch):
+    monkeypatch.setattr("mcudeploy.deployment_stream.make_streamed_plan", None)
+    assert not planned(ram="27K").plan.streams
+
+
+def test_those_that_make_it_fit_come_first_and_what_is_planned_is_told():
+    told: list[str] = []
+    remedies = advise(planned(ram="20K", stream="off"), told.append)
+    order = [remedy.fits for remedy in remedies]
     assert True in order
     assert order == sorted(order, reverse=True)
+    assert {f"what would make it fit: {r.action}" for r in remedies if r.fits} <= set(told)
 
 
 def test_a_member_of_the_zoo_is_known_by_its_layers_and_offered_narrower():
@@ -64,8 +90,8 @@ def test_a_member_of_the_zoo_is_known_by_its_layers_and_offered_narrower():
     member = {"resolution": 96, "channels": 3, "classes": 2}
     assert _member(deployment.graph) == ("mobilenet_v1", 0.25, member)
     assert _member(run_passes(zoo.graph("squeezenet", resolution=64))) is None
-    remedies = {remedy.action: remedy for remedy in _smaller_widths(deployment)}
-    remedy = remedies["train mobilenet_v1 of width 0.125, not 0.25"]
+    ideas = {idea.action: idea for idea in _smaller_widths(deployment)}
+    (remedy,) = _planned(deployment, ideas["train width 0.125 of mobilenet_v1"])
     graph = run_passes(zoo.graph("mobilenet_v1", width=0.125, **member))
     narrower = plan_graph(graph, "vww", deployment.plan.board, deployment.options)
     assert remedy.peak_bytes == narrower.plan.certificate.peak_bytes

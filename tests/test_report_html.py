@@ -16,6 +16,7 @@ from in_process import run_here
 from tflite_builder import ModelBuilder
 
 from mcudeploy import api
+from mcudeploy.advice import Remedy
 from mcudeploy.board import find_board
 from mcudeploy.explore import explore
 from mcudeploy.explore.candidate import Member, measure
@@ -89,6 +90,15 @@ def test_the_page_says_what_the_terminal_says(tmp_path):
 def test_a_model_that_does_not_fit_is_shown_with_the_region_and_the_bytes(tmp_path):
     text = " ".join(Seen(text_of(tmp_path, ram="3K")).text)
     assert "DOES NOT FIT" in text and re.search(r"OVER by \d+ bytes", text)
+
+
+def test_what_would_make_it_fit_is_on_the_page(tmp_path):
+    made = deployment(tmp_path, ram="3K")
+    remedy = Remedy("train <it> smaller", 300, 100, "accuracy", None, False, ("sram", "flash"))
+    text = " ".join(Seen(html.render(html.fit_page(made, [remedy]))).text)
+    assert "What would change it" in text and "train <it> smaller" in text
+    assert "no: sram, flash" in text
+    assert "What would change it" not in text_of(tmp_path)
 
 
 def test_the_page_loads_nothing(tmp_path):

@@ -11,6 +11,7 @@ from mcudeploy.cli import options as opt
 from mcudeploy.cli.app import app
 
 if TYPE_CHECKING:
+    from mcudeploy.advice import Remedy
     from mcudeploy.deployment import Options
 
 
@@ -63,6 +64,14 @@ def fit(
     )  # fmt: skip
     with terminal.progress() as progress:
         deployment = api.prepare(model, board, options, progress=progress)
+    out = terminal.console()
+    if not json:
+        terminal.print_fit(deployment.report, out)
+    advisable = not deployment.report.fits and dtype is opt.Dtype.int8
+    advice: tuple[Remedy, ...] = ()
+    if advisable:
+        with terminal.progress() as progress:
+            advice = api.advise(deployment, progress=progress)
     if plot is not None:
         from mcudeploy.report.plot_plan import plot_plan
 
@@ -70,25 +79,18 @@ def fit(
     if html is not None:
         from mcudeploy.report import html as pages
 
-        pages.write_page(html, pages.fit_page(deployment, commands=opt.as_typed()))
+        pages.write_page(html, pages.fit_page(deployment, advice, commands=opt.as_typed()))
     if json:
         from mcudeploy.report.jsonify import document
 
         typer.echo(
             document(
-                "fit",
-                report=deployment.report,
-                evaluation=deployment.evaluation,
-                advice=()
-                if deployment.report.fits or dtype is not opt.Dtype.int8
-                else api.advise(deployment),
+                "fit", report=deployment.report, evaluation=deployment.evaluation, advice=advice
             )
         )
     else:
-        out = terminal.console()
-        terminal.print_fit(deployment.report, out)
-        if not deployment.report.fits and dtype is opt.Dtype.int8:
-            terminal.print_advice(api.advise(deployment), out)
+        if advisable:
+            terminal.print_advice(advice, out)
         if deployment.evaluation is not None:
             from mcudeploy.report import results
 

@@ -17,6 +17,7 @@ from typing import Any
 import jinja2
 
 from mcudeploy import __version__
+from mcudeploy.advice import Remedy
 from mcudeploy.api import Deployed
 from mcudeploy.deployment import Deployment
 from mcudeploy.files import write_file
@@ -81,9 +82,13 @@ def write_page(path: Path, page: Page) -> None:
     write_file(path, render(page).encode())
 
 
-def fit_page(deployment: Deployment, *, commands: Sequence[str] = ()) -> Page:
+def fit_page(
+    deployment: Deployment, advice: Sequence[Remedy] = (), *, commands: Sequence[str] = ()
+) -> Page:
     """The report of `fit`; `commands` are the command lines that give the same again."""
     report = deployment.report
+    body = _plan_sections(deployment, sections.Measured())
+    remedies = Section("advice", "What would change it", "advice.html.j2", {"remedies": advice})
     return Page(
         title=f"{report.model} on {report.board.title}",
         subtitle=_subtitle(deployment),
@@ -95,7 +100,9 @@ def fit_page(deployment: Deployment, *, commands: Sequence[str] = ()) -> Page:
             *_predicted_figures(deployment),
         ),
         sections=(
-            *_plan_sections(deployment, sections.Measured()),
+            body[0],
+            *([remedies] if advice else []),
+            *body[1:],
             _reproduce(deployment, commands),
         ),
     )

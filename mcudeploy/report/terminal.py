@@ -163,7 +163,7 @@ def print_advice(remedies: Iterable[Remedy], out: Console) -> None:
             f"{row.peak_bytes:,}",
             f"{row.saves_bytes:,}",
             row.cost,
-            "yes" if row.fits else "no",
+            "yes" if row.fits else "no" + (": " + ", ".join(row.over) if row.over else ""),
         )
-    out.print("what would change it (bytes of activations and scratch):")
+    out.print("what would change it (bytes of activations and scratch; no: what stays over):")
     out.print(made)
