@@ -98,7 +98,9 @@ def print_build(built: Built, out: Console) -> None:
             out.print(f"{region}: {used:,} of {capacity:,} bytes, {100 * used / capacity:.1f} %")
     for warning in built.warnings:
         out.print(f"warning: {warning}")
-    out.print(f"{built.elf} in {built.seconds:.1f} s")
+    here = Path.cwd()
+    elf = built.elf.relative_to(here) if built.elf.is_relative_to(here) else built.elf
+    out.print(f"{elf} in {built.seconds:.1f} s")
     if not built.as_predicted:
         out.print(verdict_line(False, "DIFFERS: linked sizes are not the ones promised"))
 
@@ -159,6 +161,8 @@ def print_deployed(deployed: Deployed, out: Console) -> None:
         out.print()
         print_test(deployed.tested, out)
     out.print(f"project: {deployed.project.folder}")
+    if deployed.built is None:
+        out.print("next: `mcudeploy fit` on the same model and board says what would change it")
 
 
 def print_boards(found: tuple[Board, ...], out: Console) -> None:
