@@ -23,6 +23,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
+import absl.logging
 import keras
 import numpy as np
 from keras import layers
@@ -73,11 +74,13 @@ def main(folder: Path) -> None:
     x_train = np.concatenate([np.roll(x_train, shift, axis=(1, 2)) for shift in SHIFTS])
     y_train = np.tile(y_train, len(SHIFTS))
     steps = EPOCHS * -(-len(x_train) // BATCH)
+    print(f"training LeNet on {len(x_train):,} digits, {EPOCHS} epochs", flush=True)
     rate = keras.optimizers.schedules.CosineDecay(3e-3, steps)
     model.compile(keras.optimizers.Adam(rate), "binary_crossentropy", metrics=["accuracy"])
     model.fit(x_train, np.eye(10)[y_train], batch_size=BATCH, epochs=EPOCHS, verbose=0)
     predicted = model.predict(x_test, verbose=0).argmax(axis=1)
-    print(f"accuracy on {len(x_test)} held-back digits: {np.mean(predicted == y_test):.2%}")
+    print(f"accuracy on {len(x_test)} held-back digits: {100 * np.mean(predicted == y_test):.2f} %")
+    absl.logging.set_verbosity(absl.logging.ERROR)  # Keras calls .h5 files legacy
     model.save(folder / "lenet.h5")
     np.savez(folder / "digits.npz", x=x_test, y=y_test)
     np.savez(folder / "calibration.npz", x=calibration)
