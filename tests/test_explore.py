@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from mcudeploy import zoo
 from mcudeploy.board import find_board
@@ -218,6 +219,19 @@ def test_the_largest_has_the_most_macs_of_those_that_fit() -> None:
     assert found.largest(BOARD.name) is fitting
     assert found.largest(BOARD.name, "lenet") is fitting
     assert found.largest(BOARD.name, "vgg") is None
+
+
+def test_a_matrix_has_a_row_for_each_of_what_there_is_more_of(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    boards = tuple(find_board(name) for name in ("stm32f469", "nucleo_f103rb", "nrf52840_dk"))
+    found = tuple(replace(candidate(20, 90), board=board.name) for board in boards)
+    explorations.print_exploration(Exploration(("lenet",), boards, found), Console())
+    assert capsys.readouterr().out.split()[:2] == ["board", "lenet"]
+    explorations.print_exploration(Exploration(("lenet", "vgg"), boards[:2], found[:2]), Console())
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["family", "stm32f469", "nucleo_f103rb"]
+    assert lines[-3].split() == ["vgg", "none", "none"]
 
 
 def test_what_is_too_slow_or_unknown_does_not_meet_a_latency() -> None:

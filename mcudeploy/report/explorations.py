@@ -87,19 +87,30 @@ def _reasons(found: Sequence[Candidate]) -> str:
 
 
 def _print_matrix(exploration: Exploration, out: Console) -> None:
-    """A row a family, a column a board: the largest member that fits."""
-    boards = [board.name for board in exploration.boards]
-    made = table("family", *boards)
-    for family in exploration.families:
-        cells = []
-        for board in boards:
-            largest = exploration.largest(board, family)
-            cells.append(largest.member.label.replace(" ", "\n", 1) if largest else "none")
-        made.add_row(family, *cells)
+    """The largest member that fits of each family on each board; a column a board.
+
+    Where there are more boards than families, a row a board.
+    """
+    boards, families = [board.name for board in exploration.boards], exploration.families
+    by_board = len(boards) > len(families)
+    columns = families if by_board else boards
+    made = table("board" if by_board else "family", *columns)
+    for row in boards if by_board else families:
+        pairs = [(row, other) if by_board else (other, row) for other in columns]
+        made.add_row(row, *(_largest(exploration, board, family) for board, family in pairs))
     out.print(made)
     for board in boards:
         found = exploration.on(board)
         out.print(f"{sum(c.fits for c in found)} of {len(found)} fit {board}")
+
+
+def _largest(exploration: Exploration, board: str, family: str) -> str:
+    """The label of the largest that fits, without the family's own name before its options."""
+    largest = exploration.largest(board, family)
+    if largest is None:
+        return "none"
+    name, _, options = largest.member.label.partition(" ")
+    return options if options and name == family else f"{name}\n{options}".strip()
 
 
 def rows(exploration: Exploration) -> list[dict[str, Any]]:
