@@ -17,7 +17,7 @@ from mcudeploy import zoo
 from mcudeploy.board import Board
 from mcudeploy.errors import InputError
 from mcudeploy.explore import Candidate, Exploration
-from mcudeploy.report.plot_plan import FORMATS
+from mcudeploy.report.picture import save_picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,26 +41,12 @@ def plot_exploration(exploration: Exploration, path: Path, *, axis: Axis = "macs
 
     Raises InputError for another ending, a place that cannot be written, or no accuracies.
     """
-    if path.suffix.lower() not in FORMATS:
-        raise InputError(
-            f"a picture cannot be written as {path.suffix or 'a file without ending'}",
-            where=str(path), mend=f"end the file's name with one of {', '.join(FORMATS)}",
-        )  # fmt: skip
     if axis == "accuracy" and not any(_drawn(exploration, b, axis) for b in exploration.boards):
         raise InputError(
             "the papers give no accuracy of these members", where=", ".join(exploration.families),
             mend="draw their MACs: --plot-axis macs",
         )  # fmt: skip
-    import matplotlib
-
-    with matplotlib.rc_context({"svg.hashsalt": "mcudeploy", "svg.fonttype": "none"}):
-        figure = draw_exploration(exploration, axis=axis)
-        try:
-            figure.savefig(path, dpi=150)
-        except OSError as error:
-            raise InputError(
-                f"cannot write the picture: {error.strerror}", where=str(path)
-            ) from None
+    save_picture(path, lambda: draw_exploration(exploration, axis=axis))
 
 
 def draw_exploration(exploration: Exploration, *, axis: Axis = "macs") -> Figure:

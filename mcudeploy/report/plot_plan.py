@@ -16,15 +16,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mcudeploy.errors import InputError
 from mcudeploy.graph.ir import Graph
 from mcudeploy.memory.occupants import KINDS, Occupant, occupants, shared
 from mcudeploy.memory.plan import Plan
+from mcudeploy.report.picture import save_picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-FORMATS = (".png", ".svg", ".pdf")
 _COLOURS = dict(
     zip(
         KINDS,
@@ -45,29 +45,10 @@ def plot_plan(plan: Plan, path: Path) -> None:
 
     Raises InputError for another ending or a place that cannot be written.
     """
-    if path.suffix.lower() not in FORMATS:
-        raise InputError(
-            f"a picture cannot be written as {path.suffix or 'a file without ending'}",
-            where=str(path),
-            mend=f"end the file's name with one of {', '.join(FORMATS)}",
-        )
-    import matplotlib
-
-    # The same plan gives the same bytes: no dates, and element names from a fixed salt.
-    with matplotlib.rc_context({"svg.hashsalt": "mcudeploy", "svg.fonttype": "none"}):
-        figure = _figure(plan)
-        metadata: dict[str, Any] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(
-            path.suffix.lower(), {}
-        )
-        try:
-            figure.savefig(path, dpi=150, metadata=metadata)
-        except OSError as error:
-            raise InputError(
-                f"cannot write the picture: {error.strerror}", where=str(path)
-            ) from None
+    save_picture(path, lambda: _figure(plan))
 
 
-def _figure(plan: Plan) -> Any:
+def _figure(plan: Plan) -> Figure:
     from matplotlib.figure import Figure
 
     steps = max(len(plan.graph.operators), 1)

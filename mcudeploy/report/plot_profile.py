@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from mcudeploy.errors import InputError
 from mcudeploy.profiling import OperatorProfile, Profile
+from mcudeploy.report.picture import save_picture
 
-FORMATS = (".png", ".svg", ".pdf")
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 _COMPUTING, _WAITING = "#3b7dd8", "#e8a33d"
 
 
@@ -18,28 +20,10 @@ def plot_profile(profile: Profile, path: Path) -> None:
 
     Raises InputError for another ending or a place that cannot be written.
     """
-    ending = path.suffix.lower()
-    if ending not in FORMATS:
-        raise InputError(
-            f"a picture cannot be written as {path.suffix or 'a file without ending'}",
-            where=str(path),
-            mend=f"end the file's name with one of {', '.join(FORMATS)}",
-        )
-    import matplotlib
-
-    dates: dict[str, dict[str, Any]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
-    # The same profile gives the same bytes: no dates, and element names from a fixed salt.
-    with matplotlib.rc_context({"svg.hashsalt": "mcudeploy", "svg.fonttype": "none"}):
-        figure = _figure(profile)
-        try:
-            figure.savefig(path, dpi=150, metadata=dates.get(ending, {}))
-        except OSError as error:
-            raise InputError(
-                f"cannot write the picture: {error.strerror}", where=str(path)
-            ) from None
+    save_picture(path, lambda: _figure(profile))
 
 
-def _figure(profile: Profile) -> Any:
+def _figure(profile: Profile) -> Figure:
     from matplotlib.figure import Figure
 
     rows = profile.operators
