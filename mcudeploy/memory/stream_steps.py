@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from mcudeploy.graph.ir import Graph
+from mcudeploy.graph.ir import NO_TENSOR, Graph
 from mcudeploy.memory.choice import StepCosts
 from mcudeploy.memory.geometry import align_up
 from mcudeploy.memory.lifetimes import lifespans
@@ -17,11 +17,26 @@ from mcudeploy.memory.stream_layout import streamed_layout
 from mcudeploy.memory.stream_watch import Streaming, analyse
 from mcudeploy.memory.streaming import Segment, make_segment, row_bytes
 from mcudeploy.operators.base import Implementation
+from mcudeploy.operators.support import macs
 
 SLACKS = (1.0, 1.03, 1.1)
 """Heights of steps that are tried, in parts of the least."""
 _SHORT, _LONGEST = 8, 80
 """Operators in a segment: those that are tried first, and those that are tried at all."""
+_PER_MAC, _PER_VALUE = 8.0, 20.0
+"""Instructions of plain C, about: what a kernel takes that nobody has measured."""
+
+
+def expected_instructions(graph: Graph, position: int, kernel: Implementation) -> float:
+    """As predicted, or about what plain C takes; of all rows where `kernel` is a row form."""
+    if kernel.instructions is not None:
+        return kernel.instructions
+    if not kernel.snippet:
+        return 0.0
+    operator = graph.operators[position]
+    values = sum(graph.tensors[t].elements for t in (*operator.inputs, *operator.outputs)
+                 if t != NO_TENSOR and not graph.tensors[t].is_constant)  # fmt: skip
+    return _PER_MAC * macs(graph, operator) + _PER_VALUE * values
 
 
 @dataclass
@@ -98,7 +113,17 @@ class Steps:
         live, dying = self._live(step), self._dying(step)
         kernels = enumerate(self.costs.candidates[step])
         within = [k for n, k in kernels if live + self.costs.extra(step, n, dying) <= most]
-        return min((kernel.instructions or 0.0 for kernel in within), default=0.0)
+        return min(
+            (expected_instructions(self.graph, step, kernel) for kernel in within), default=0.0
+        )
+
+    def fastest(self, first: int, end: int, *, rows: bool = False) -> float:
+        """Instructions of the fastest kernels of some operators, or of their fastest row forms."""
+        offered = self.forms if rows else self.candidates
+        return sum(
+            min(expected_instructions(self.graph, p, one) for one in offered[p])
+            for p in range(first, end)
+        )
 
     def first_within(self, step: int, most: int, inside: set[int]) -> int:
         """The number of the fastest kernel of an operator within a height, 0 in a segment."""

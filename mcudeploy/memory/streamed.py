@@ -27,6 +27,7 @@ from mcudeploy.memory.stream_order import in_order, short_branches_first
 from mcudeploy.memory.stream_steps import (
     SLACKS,
     Steps,
+    expected_instructions,
     forms_within,
     leanest_form,
     least_peak,
@@ -42,12 +43,17 @@ STRIP_INSTRUCTIONS = 600
 """What each strip of a pair costs besides its columns, about: two calls and some copying."""
 _MOST_SAVED = 2
 """Strips save no more than every second row: what rows alone exceed by more stays too much."""
+_WORTH_A_SEGMENT = 0.005
+"""Part of a network's instructions that a segment must save: each is a loop with its tables."""
+_FAST_ENOUGH = 1.02
+"""Of the instructions of the fastest kernels for whole maps: strips need not be tried for time."""
 _TURNS = 4
 """Kernels of an operator that are asked for, from the fastest on."""
 
 
 def _fastest(costs: Steps, steps: Sequence[tuple[int, int, int]], most: int) -> list[Streaming]:
     """The segments of the fastest way within a height."""
+    price = _WORTH_A_SEGMENT * costs.fastest(0, costs.count)
     best: list[tuple[float, tuple[Streaming, ...]] | None] = [(0.0, ())] + [None] * costs.count
     for first, end, bytes_ in sorted(steps, key=lambda s: s[1]):
         before = best[first]
@@ -57,8 +63,7 @@ def _fastest(costs: Steps, steps: Sequence[tuple[int, int, int]], most: int) -> 
         if streaming is None:
             spent = costs.instructions(first, most)
         else:
-            kernels = [leanest_form(costs.forms[p]) for p in range(first, end)]
-            spent = sum(k.instructions or 0.0 for k in kernels) + turns_cost(streaming)
+            spent = costs.fastest(first, end, rows=True) + turns_cost(streaming) + price
         known = best[end]
         if known is None or before[0] + spent < known[0]:
             best[end] = (before[0] + spent, before[1] + ((streaming,) if streaming else ()))
@@ -176,15 +181,16 @@ def _best_in_order(
             break
         if not only_if_enough or least <= capacity:
             tried += _tried(costs, steps, least, capacity, options.effort)
-        if any(choice.packing.height <= capacity for choice, _ in tried):
+        spent = [_instructions(graph, *one) for one in tried if one[0].packing.height <= capacity]
+        if spent and (only_if_enough or min(spent) <= _FAST_ENOUGH * costs.fastest(0, costs.count)):
             break
     if not tried:
         return None
     within = [one for one in tried if one[0].packing.height <= capacity]
     if within:
-        best = min(within, key=lambda one: _instructions(*one))
+        best = min(within, key=lambda one: _instructions(graph, *one))
     else:
-        best = min(tried, key=lambda one: (one[0].packing.height, _instructions(*one)))
+        best = min(tried, key=lambda one: (one[0].packing.height, _instructions(graph, *one)))
     return _assembled(base, *best, board, options)
 
 
@@ -208,10 +214,13 @@ def _tried(
     return tried
 
 
-def _instructions(choice: Choice, streamings: Sequence[Streaming]) -> float:
+def _instructions(graph: Graph, choice: Choice, streamings: Sequence[Streaming]) -> float:
     """Predicted, with what the loops over rows add."""
-    kernels = sum(one.instructions or 0.0 for one in choice.implementations)
-    return kernels + sum(map(turns_cost, streamings))
+    kernels = (
+        expected_instructions(graph, position, one)
+        for position, one in enumerate(choice.implementations)
+    )
+    return sum(kernels) + sum(map(turns_cost, streamings))
 
 
 def turns_cost(streaming: Streaming) -> float:

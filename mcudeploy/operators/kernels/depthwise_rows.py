@@ -23,7 +23,7 @@ from mcudeploy.operators.work import Work, window_extents
 _ORDER = (0, 1, 3, 4, 2, 6, 5, 7, 8)
 """Of a channel's weights: the kernel unpacks pairs of rows 0 and 1, and of row 2."""
 _BLOCK_BYTES = 48
-_PARTS = (24, 12)
+_PARTS = (24, 12, 6)
 """Columns of parts of rows, where rows are longer."""
 
 _CALL = """
