@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from tflite_builder import ModelBuilder
 
 from mcudeploy.board import Core
 from mcudeploy.frontend.tflite import read_tflite
-from mcudeploy.graph.ir import NO_TENSOR, Graph
+from mcudeploy.graph.ir import NO_TENSOR, Graph, Operator
 from mcudeploy.operators import support
 from mcudeploy.operators.base import Implementation, Target
 from mcudeploy.toolchain import cmsis_nn
@@ -112,6 +112,22 @@ def _depthwise(b: ModelBuilder, random: Random) -> int:
     height, width, kernel, stride, padding = _window(random)
     in_c, multiplier = _pick(random, _CHANNELS[1:14]), _pick(random, (1, 1, 1, 2, 4, 8))
     in_c = int(random.integers(1, 9)) if multiplier > 1 else in_c
+    return _depthwise_of(b, random, (height, width, in_c, multiplier), (kernel, stride, padding))
+
+
+def _depthwise_3x3(b: ModelBuilder, random: Random) -> int:
+    """Any width that kernels for single rows take in one part or in several."""
+    height, width = int(random.integers(3, 9)), int(random.integers(3, 60))
+    stride, padding = _pick(random, (1, 2)), str(random.choice(["SAME", "VALID"]))
+    in_c = _pick(random, _CHANNELS[3:12])
+    return _depthwise_of(b, random, (height, width, in_c, 1), (3, stride, padding))
+
+
+def _depthwise_of(
+    b: ModelBuilder, random: Random, shape: tuple[int, ...], window: tuple[int, int, str]
+) -> int:
+    """`shape`: height, width, channels, multiplier; `window`: kernel, stride, padding."""
+    (height, width, in_c, multiplier), (kernel, stride, padding) = shape, window
     dilation = _dilation(random, min(height, width), kernel, stride)
     out = [_same(n, kernel, stride, dilation, padding) for n in (height, width)]
     out_c = in_c * multiplier
@@ -280,6 +296,7 @@ MAKERS: dict[str, Callable[[ModelBuilder, Random], int]] = {
         for k in ("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN")
     },
     "conv grouped": lambda b, r: _convolution(b, r, r.random() < 0.4, _pick(r, (2, 3, 4, 8))),
+    "depthwise 3x3": _depthwise_3x3,
 }  # fmt: skip
 
 
@@ -297,7 +314,21 @@ def layers(makers: Sequence[str], count: int, random: Random, core: Core) -> Ite
                 for one in support.family(operator).implementations(graph, operator, target):
                     if one.snippet:
                         offered.setdefault((one.kernel, one.scratch_bytes), one)
+            for one in _for_rows_only(graph, operator, Target(core), offered):
+                offered[one.kernel, one.scratch_bytes] = one
             yield Layer(graph, tuple(offered.values()))
+
+
+def _for_rows_only(
+    graph: Graph, operator: Operator, target: Target, offered: Collection[tuple[str, int]]
+) -> list[Implementation]:
+    """Kernels that are offered for single rows alone; one call of them computes all rows, too."""
+    known = {kernel for kernel, _ in offered}
+    forms = support.family(operator).row_implementations(graph, operator, target)
+    return [
+        one for one in forms
+        if one.kernel not in known and one.rows and not one.rows.flat and not one.rows.accumulates
+    ]  # fmt: skip
 
 
 def count_instructions(
