@@ -14,6 +14,7 @@ from mcudeploy.budget_float import float_budget
 from mcudeploy.deployment_stream import StreamMode, budget_bytes, stream_note, streamed_plan
 from mcudeploy.errors import InputError
 from mcudeploy.files import read_file
+from mcudeploy.frontend.int8_edges import strip_edges
 from mcudeploy.frontend.keras import ModelKind, detect
 from mcudeploy.frontend.tflite import read_tflite
 from mcudeploy.graph.ir import Graph
@@ -53,6 +54,7 @@ class Options:
     row_fed: bool = False
     dtype: Literal["int8", "float32"] = "int8"
     weights_in: Literal["flash", "ram"] = "flash"
+    io: Literal["declared", "int8"] = "declared"
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,6 +169,8 @@ def deploy_plan(
     """
     chosen = choose_board(board, options)
     loaded = load_model(path, options, allow_synthetic=allow_synthetic, progress=progress)
+    if options.io == "int8":
+        loaded = replace(loaded, model=strip_edges(loaded.model, path.name))
     return plan_model(loaded, path.name, chosen, options)
 
 

@@ -44,6 +44,7 @@ def fit(
     row_fed: opt.RowFed = False,
     kernels: opt.KernelChoice = opt.Kernels.auto,
     optimize: opt.Optimization = opt.Optimize.balanced,
+    io: opt.Edges = opt.Io.declared,
     disable_pass: opt.DisabledPasses = None,
     plot: opt.Plot = None,
     html: opt.Html = None,
@@ -60,7 +61,7 @@ def fit(
         calibration=calibration, scaling=scaling, evaluate=evaluate, dtype=dtype,
         weights_in=weights_in, ram=ram, flash=flash, use_external=use_external, kernels=kernels,
         optimize=optimize, disabled_passes=disable_pass, stream=stream, ram_budget=ram_budget,
-        row_fed=row_fed,
+        row_fed=row_fed, io=io,
     )  # fmt: skip
     with terminal.progress() as progress:
         deployment = api.prepare(model, board, options, progress=progress)
@@ -155,6 +156,7 @@ def generate(
     row_fed: opt.RowFed = False,
     kernels: opt.KernelChoice = opt.Kernels.auto,
     optimize: opt.Optimization = opt.Optimize.balanced,
+    io: opt.Edges = opt.Io.declared,
     disable_pass: opt.DisabledPasses = None,
     layout: Annotated[
         opt.Layout, typer.Option("--as", help="A whole firmware, or a library for another one.")
@@ -178,7 +180,7 @@ def generate(
     options = _options(
         calibration=calibration, synthetic_calibration=synthetic_calibration, scaling=scaling,
         evaluate=evaluate, use_external=use_external, kernels=kernels, optimize=optimize,
-        disabled_passes=disable_pass, stream=stream, ram_budget=ram_budget, row_fed=row_fed,
+        disabled_passes=disable_pass, stream=stream, ram_budget=ram_budget, row_fed=row_fed, io=io,
     )  # fmt: skip
     with terminal.progress() as progress:
         project = api.generate(
@@ -211,6 +213,7 @@ def deploy(
     row_fed: opt.RowFed = False,
     kernels: opt.KernelChoice = opt.Kernels.auto,
     optimize: opt.Optimization = opt.Optimize.balanced,
+    io: opt.Edges = opt.Io.declared,
     disable_pass: opt.DisabledPasses = None,
     html: opt.Html = None,
     json: opt.AsJson = False,
@@ -225,7 +228,7 @@ def deploy(
     options = _options(
         calibration=calibration, synthetic_calibration=synthetic_calibration, scaling=scaling,
         evaluate=evaluate, use_external=use_external, kernels=kernels, optimize=optimize,
-        disabled_passes=disable_pass, stream=stream, ram_budget=ram_budget, row_fed=row_fed,
+        disabled_passes=disable_pass, stream=stream, ram_budget=ram_budget, row_fed=row_fed, io=io,
     )  # fmt: skip
     with terminal.progress() as progress:
         deployed = api.deploy(

@@ -38,6 +38,13 @@ class StreamMode(StrEnum):
     max = "max"
 
 
+class Io(StrEnum):
+    """The types at the edges of the network."""
+
+    declared = "declared"
+    int8 = "int8"
+
+
 class Dtype(StrEnum):
     """The type that sizes are counted for."""
 
@@ -151,6 +158,9 @@ KernelChoice = Annotated[
     Kernels, typer.Option("--kernels", help="Whose kernels: the fastest that fit, or CMSIS-NN's.")
 ]
 Optimization = Annotated[Optimize, typer.Option("--optimize", help="What kernels are chosen for.")]
+Edges = Annotated[
+    Io, typer.Option("--io", help="int8 leaves out what converts inputs and outputs to it.")
+]
 DisabledPasses = Annotated[
     list[str] | None,
     typer.Option("--disable-pass", metavar="PASS", help="Leave a graph rewrite out (repeatable)."),
