@@ -16,6 +16,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from pathlib import Path
 
 from mcudeploy.errors import BuildError, InputError, ToolError
 from mcudeploy.locking import locked, locked_project
+from mcudeploy.processes import ending_with_us
 from mcudeploy.resources import cache_folder
 from mcudeploy.toolchain.compiler import Compiler, find_compiler
 from mcudeploy.toolchain.packages import installed_version, pip_command
@@ -117,12 +119,17 @@ def _run(
     variables: dict[str, str],
     progress: Callable[[str], None] | None,
 ) -> tuple[int, str]:
-    """PlatformIO's exit code and all that it said; the same is kept in the build folder."""
+    """PlatformIO's exit code and all that it said; the same is kept in the build folder.
+
+    It ends with us, for the lock on the project does; SCons, which it starts, cannot speak then and
+    ends, too.
+    """
+    posix = os.name == "posix"
     command = [sys.executable, "-m", "platformio", "run"]
     command += ["--project-dir", str(project), "--environment", environment]
     lines = []
     with subprocess.Popen(
-        command,
+        ending_with_us(command),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -130,6 +137,7 @@ def _run(
         text=True,
         encoding="utf-8",
         errors="replace",
+        start_new_session=posix,
     ) as process:
         assert process.stdout is not None
         try:
@@ -138,7 +146,10 @@ def _run(
                 if progress:
                     progress(line.rstrip())
         except BaseException:
-            process.kill()
+            if posix:  # with SCons and the compilers that it started
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                process.kill()
             raise
     log = "".join(lines)
     folder = elf_path(project, environment).parent
