@@ -43,7 +43,7 @@ def base_plan(graph: Graph) -> tuple[Plan, list, list]:
     return base, candidates(base.graph, target), row_candidates(base.graph, target)
 
 
-def streamed(model: bytes, cut: tuple[float, float], how: tuple[bool, bool]) -> Plan | None:
+def streamed(model: bytes, cut: tuple[float, float], how: tuple[bool, int]) -> Plan | None:
     """The plan that streams a part of a network; `how`: fed by rows (from its start), strips."""
     fed, strips = how
     read = read_tflite(model, "network")
@@ -70,7 +70,7 @@ def compare(model: bytes, plan: Plan, folder: Path, inferences: int = 2) -> None
             assert [np.ascontiguousarray(o).tobytes() for o in wanted.outputs] == list(run.outputs)
 
 
-def check_random(model: bytes, cut: tuple[float, float], how: tuple[bool, bool]) -> None:
+def check_random(model: bytes, cut: tuple[float, float], how: tuple[bool, int]) -> None:
     plan = streamed(model, cut, how)
     if plan is None:  # the part has an inner map that leaves it in a way that rows cannot
         return
@@ -80,7 +80,7 @@ def check_random(model: bytes, cut: tuple[float, float], how: tuple[bool, bool])
 
 
 fractions = st.tuples(st.floats(0, 0.6), st.floats(0.3, 1))
-manners = st.tuples(st.booleans(), st.booleans())
+manners = st.tuples(st.booleans(), st.sampled_from([0, 1, 2, 3]))
 
 
 @golden_only

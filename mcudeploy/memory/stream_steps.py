@@ -66,7 +66,7 @@ class Steps:
     alignment: int
     overlap: bool
     fed: bool
-    strips: bool = False
+    strips: int = 0
     _known: dict[tuple[int, int], _Step | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -33,7 +33,7 @@ from mcudeploy.memory.stream_steps import (
     least_peak,
 )
 from mcudeploy.memory.stream_watch import Streaming, analyse
-from mcudeploy.memory.streaming import make_segment
+from mcudeploy.memory.streaming import make_segment, with_strips
 from mcudeploy.operators.base import Implementation
 from mcudeploy.operators.windows import streamed
 
@@ -47,6 +47,8 @@ _WORTH_A_SEGMENT = 0.005
 """Part of a network's instructions that a segment must save: each is a loop with its tables."""
 _FAST_ENOUGH = 1.02
 """Of the instructions of the fastest kernels for whole maps: strips need not be tried for time."""
+_LONGER = (4, 3, 2)
+"""Strips of so many times the least length are tried."""
 _TURNS = 4
 """Kernels of an operator that are asked for, from the fastest on."""
 
@@ -173,7 +175,7 @@ def _best_in_order(
     alignment = board.core.alignment
     kept = usable(graph, candidates, lifespans(graph), alignment, overlap=options.overlap)
     tried: list[_Found] = []
-    for strips in (False, True) if capacity else (True,):
+    for strips in (0, 1) if capacity else (1,):
         costs = Steps(graph, kept, forms, alignment, options.overlap, fed, strips)
         steps = costs.all_peaks(capacity, only_if_enough=only_if_enough)
         least = least_peak(steps, costs.count)
@@ -189,6 +191,8 @@ def _best_in_order(
     within = [one for one in tried if one[0].packing.height <= capacity]
     if within:
         best = min(within, key=lambda one: _instructions(graph, *one))
+        if _instructions(graph, *best) > _FAST_ENOUGH * costs.fastest(0, costs.count):
+            best = _with_fewer_strips(costs, best, capacity)
     else:
         best = min(tried, key=lambda one: (one[0].packing.height, _instructions(graph, *one)))
     return _assembled(base, *best, board, options)
@@ -212,6 +216,29 @@ def _tried(
         if streamings and [one.segment for one in streamings] not in known:
             tried.append((_choose(costs, streamings, capacity, effort), streamings))
     return tried
+
+
+def _with_fewer_strips(costs: Steps, found: _Found, capacity: int) -> _Found:
+    """Faster, within `capacity`, with pairs undone or their strips longer: the busiest first."""
+    graph, forms, (choice, streamings) = costs.graph, costs.forms, found
+    spent, best = _instructions(graph, choice, streamings), found
+    for at, streaming in enumerate(streamings):
+        segment = streaming.segment
+        alone = make_segment(graph, segment.first, segment.end, forms, fed=segment.fed)
+        assert alone is not None
+        pairs = sorted(segment.pairs, key=lambda pair: pair[1].rows // pair[2].step, reverse=True)
+        kept = {reader.operator: 1 for _, reader, _ in pairs}
+        for _, reader, _ in pairs:
+            for times in (0, *_LONGER):
+                longer = {**kept, reader.operator: times}
+                changed = list(best[1])
+                changed[at] = analyse(graph, with_strips(graph, alone, forms, longer))
+                tried = _choose(costs, changed, capacity, QUICK)
+                cost = _instructions(graph, tried, changed)
+                if tried.packing.height <= capacity and cost < spent:
+                    spent, best, kept = cost, (tried, changed), longer
+                    break
+    return best
 
 
 def _instructions(graph: Graph, choice: Choice, streamings: Sequence[Streaming]) -> float:
@@ -311,7 +338,7 @@ def plan_with_segments(
     *,
     options: PlanOptions | None = None,
     fed: bool = False,
-    strips: bool = False,
+    strips: int = 0,
 ) -> Plan | None:
     """The plan that streams the operators [first, end) of each cut; None where it cannot be.
 

@@ -18,7 +18,7 @@ call for each strip in place of one for each row.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -160,12 +160,12 @@ def make_segment(
     forms: Sequence[Sequence[Implementation]],
     *,
     fed: bool = False,
-    strips: bool = False,
+    strips: int = 0,
 ) -> Segment | None:
     """The segment of the operators [first, end); None where they cannot be streamed together.
 
-    `forms` are the row implementations of every operator of the graph; with `strips` all stages
-    that can form a pair do, each at most one.
+    `forms` are the row implementations of every operator of the graph. With `strips` all stages
+    that can form a pair do, each at most one; strips are so many times as long as they must be.
     """
     if end - first > _MOST_STAGES:
         return None
@@ -209,13 +209,20 @@ def make_segment(
     accumulated = {stage.output for stage in stages if stage.accumulates}
     if graph.tensors[driver].is_variable or accumulated & segment.inner(graph):
         return None
-    return _with_strips(graph, segment, forms) if strips else segment
+    longer = dict.fromkeys(range(first, end), strips)
+    return with_strips(graph, segment, forms, longer) if strips else segment
 
 
-def _with_strips(
-    graph: Graph, segment: Segment, forms: Sequence[Sequence[Implementation]]
+def with_strips(
+    graph: Graph,
+    segment: Segment,
+    forms: Sequence[Sequence[Implementation]],
+    longer: Mapping[int, int],
 ) -> Segment:
-    """The segment with all stages in pairs that can be."""
+    """A segment without pairs with all stages in pairs that can be.
+
+    `longer`: how many times as long as they must be the strips are that an operator reads; 0: none.
+    """
     inner = segment.inner(graph)
     readers: dict[int, int] = {}
     for operator in graph.operators:
@@ -232,7 +239,8 @@ def _with_strips(
         columns = [_columns(forms[stages[j].operator]) for j in (i, producer)]
         if None in columns or len(stages[producer].needs) > 1 or need.up > 1:
             continue
-        strip = _strip(graph, stage, producer, columns[0])
+        times = longer.get(stage.operator, 0)
+        strip = _strip(graph, stage, producer, columns[0], times) if times else None
         if strip is not None:
             stages[i] = _paired(stage, stages[producer], strip)
     return replace(segment, stages=tuple(stages))
@@ -243,12 +251,17 @@ def _columns(forms: Sequence[Implementation]) -> RowWindow | None:
     return next((f.rows.columns for f in forms if f.rows and f.rows.columns), None)
 
 
-def _strip(graph: Graph, stage: Stage, producer: int, columns: RowWindow | None) -> Strip | None:
-    """The strip of a reader; None where it gains nothing or the window does not permit it."""
+def _strip(
+    graph: Graph, stage: Stage, producer: int, columns: RowWindow | None, times: int
+) -> Strip | None:
+    """The strip of a reader; None where it gains nothing or the window does not permit it.
+
+    `times`: how many times as long it is as it must be.
+    """
     need, tensor = stage.needs[0], graph.tensors[stage.needs[0].tensor]
     assert columns is not None
     width, lead = tensor.shape[2], need.reach - need.pad - 1
-    step = 3 if width <= _NARROW else 6 * -(-width // 36)
+    step = times * (3 if width <= _NARROW else 6 * -(-width // 36))
     fits = 1 < need.reach <= _MOST_REACH and need.stride < need.reach and lead >= 0
     if len(stage.needs) > 1 or not fits or width <= step:
         return None
