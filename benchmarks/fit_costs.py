@@ -33,14 +33,15 @@ from mcudeploy.operators.base import Implementation
 
 TABLE = Path(costs.__file__).with_name("costs.json")
 LAYERS = {
-    "conv": 70,
+    "conv": 110,
     "conv 1x1": 70,
     "depthwise": 110,
     "depthwise 3x3": 60,
     "dense": 60,
     "dense per row": 40,
     "MEAN": 120,
-    "MUL": 80,
+    "ADD": 90,
+    "MUL": 90,
     "PAD": 90,
     "TRANSPOSE": 90,
     "CONCATENATION": 90,

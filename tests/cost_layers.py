@@ -68,6 +68,20 @@ def _out_scale(columns: int) -> float:
     return 1600 * columns**0.5 / 40
 
 
+def _activation(random: Random) -> dict[str, str]:
+    """None, or one that networks have: it decides which requantization a kernel may take."""
+    return {} if random.random() < 0.4 else {"fused_activation_function": "RELU"}
+
+
+def _output(
+    b: ModelBuilder, random: Random, shape: Sequence[int], scale: float, activation: object
+) -> int:
+    """Mostly an activation's zero point is the least value, so that nothing is left to clamp."""
+    least = activation and random.random() < 0.7
+    zero_point = -128 if least else int(random.integers(-128, 128))
+    return b.tensor(tuple(shape), scale=scale, zero_point=zero_point)
+
+
 def _same(size: int, kernel: int, stride: int, dilation: int, padding: str) -> int:
     reach = (kernel - 1) * dilation + 1
     return -(-size // stride) if padding == "SAME" else -(-(size - reach + 1) // stride)
@@ -96,11 +110,11 @@ def _convolution(b: ModelBuilder, random: Random, one_by_one: bool, groups: int 
     out_c *= groups
     w = b.constant(weights(random, (out_c, kernel, kernel, in_c)), scale=[1.0] * out_c)
     bias = b.constant(np.zeros(out_c, np.int32), scale=[1.0] * out_c)
-    scale = _out_scale(kernel * kernel * in_c)
-    y = b.tensor((1, *out, out_c), scale=scale, zero_point=int(random.integers(-128, 128)))
+    activation = _activation(random)
+    y = _output(b, random, (1, *out, out_c), _out_scale(kernel * kernel * in_c), activation)
     return b.operator(
         "CONV_2D", [x, w, bias], y, padding=padding, stride_h=stride, stride_w=stride,
-        dilation_h_factor=dilation, dilation_w_factor=dilation,
+        dilation_h_factor=dilation, dilation_w_factor=dilation, **activation,
     )  # fmt: skip
 
 
@@ -134,10 +148,12 @@ def _depthwise_of(
     x = b.input((1, height, width, in_c), scale=1.0, zero_point=int(random.integers(-128, 128)))
     w = b.constant(weights(random, (1, kernel, kernel, out_c)), scale=[1.0] * out_c, axis=3)
     bias = b.constant(np.zeros(out_c, np.int32), scale=[1.0] * out_c)
-    y = b.tensor((1, *out, out_c), scale=_out_scale(kernel * kernel))
+    activation = _activation(random)
+    y = _output(b, random, (1, *out, out_c), _out_scale(kernel * kernel), activation)
     return b.operator(
         "DEPTHWISE_CONV_2D", [x, w, bias], y, padding=padding, stride_h=stride, stride_w=stride,
         depth_multiplier=multiplier, dilation_h_factor=dilation, dilation_w_factor=dilation,
+        **activation,
     )  # fmt: skip
 
 
@@ -159,7 +175,9 @@ def _dense(b: ModelBuilder, random: Random, per_row: bool) -> int:
     scales = [float(s) for s in random.uniform(0.8, 1.2, out_c)] if per_row else 1.0
     w = b.constant(weights(random, (out_c, in_c)), scale=scales)
     bias = b.constant(np.zeros(out_c, np.int32), scale=scales)
-    return b.operator("FULLY_CONNECTED", [x, w, bias], b.tensor((1, out_c), scale=_out_scale(in_c)))
+    activation = _activation(random)
+    y = _output(b, random, (1, out_c), _out_scale(in_c), activation)
+    return b.operator("FULLY_CONNECTED", [x, w, bias], y, **activation)
 
 
 def _pool(b: ModelBuilder, random: Random, kind: str) -> int:
@@ -180,11 +198,15 @@ def _binary(b: ModelBuilder, random: Random, kind: str) -> int:
     other = shape if random.random() < 0.5 else (1, 1, 1, shape[3])
     scale = 40.0 if kind == "MUL" else 40.0**3 if kind == "SQUARED_DIFFERENCE" else 1.0
     scale = 1.0 if kind in ("MAXIMUM", "MINIMUM") else 0.05 if kind == "DIV" else scale + 0.7
+    if kind == "MUL":
+        scale *= _pick(random, (1, 6))  # the second as that of a gate, 255 * 255 in 8 bits
     first, second = b.input(shape, scale=1.0), b.input(other, scale=1.0)
     if kind == "PRELU":
         alpha = weights(random, shape[1:] if other == shape else (1, 1, shape[3]))
         second = b.constant(alpha, scale=0.01)
-    return b.operator(kind, [first, second], b.tensor(shape, scale=scale))
+    activation = _activation(random) if kind in ("ADD", "MUL") else {}
+    y = _output(b, random, shape, scale, activation) if activation else b.tensor(shape, scale=scale)
+    return b.operator(kind, [first, second], y, **activation)
 
 
 def _softmax(b: ModelBuilder, random: Random) -> int:

@@ -193,14 +193,18 @@ def pool_work(s: PoolShape) -> Work:
     }
 
 
-def elements_work(count: int, rows: int = 1) -> Work:
-    """Kernels that go over elements, four at a time and then one by one."""
+def elements_work(count: int, rows: int = 1, *, clamped: int = 0) -> Work:
+    """Kernels that go over elements, four at a time and then one by one.
+
+    `clamped`: 1 where they go over them again to clamp, else 0.
+    """
     return {
         "call": 1,
         "row": rows,
         "element": count,
         "four": count // 4,
         "one": count % 4,
+        "clamped": clamped * count,
     }
 
 
@@ -217,10 +221,16 @@ def softmax_work(s: SoftmaxShape, window: float) -> Work:
     return {"call": 1, "row": s.rows, "element": elements, "near": elements * near}
 
 
-def product_of_elements_work(count: int, rows: int, *, exact: bool) -> Work:
-    """mcud_mul_s8, whose requantization is one of two."""
+def product_of_elements_work(count: int, rows: int, *, exact: bool, clamped: int) -> Work:
+    """mcud_mul_s8, whose requantization is one of two; `clamped` as above."""
     part = "exact element" if exact else "element"
-    return {"call": 1, "row": rows, part: rows * count, "one": rows * (count % 4)}
+    return {
+        "call": 1,
+        "row": rows,
+        part: rows * count,
+        "one": rows * (count % 4),
+        "clamped": clamped * rows * count,
+    }
 
 
 def mean_work(s: MeanShape) -> Work:

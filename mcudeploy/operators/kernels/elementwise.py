@@ -154,7 +154,9 @@ def add_implementation(
         overlaps=(OverlapRule(input=0, max_distance=0), OverlapRule(input=1, max_distance=0)),
         sources=("kernels/add_s8.c",),
         headers=("add_s8.h",),
-        work=elements_work(count),
+        work=elements_work(
+            count, clamped=_clamps(quantization.activation_min, quantization.activation_max)
+        ),
         reason="two multiplies and one saturation, proven over all pairs of inputs",
     )
 
@@ -187,7 +189,7 @@ def add_exact_implementation(
         overlaps=(OverlapRule(input=0, max_distance=0), OverlapRule(input=1, max_distance=0)),
         sources=("kernels/add_exact_s8.c",),
         headers=("add_exact_s8.h",),
-        work=elements_work(count),
+        work=elements_work(count, clamped=_clamps(q.activation_min, q.activation_max)),
         reason="TFLite's steps, rounded twice by one addition each",
     )
 
@@ -242,7 +244,12 @@ def mul_implementation(
         + ((OverlapRule(input=1, max_distance=0),) if repeats == 1 else ()),
         sources=("kernels/mul_s8.c",),
         headers=("mul_s8.h",),
-        work=product_of_elements_work(count, repeats, exact=fast is None),
+        work=product_of_elements_work(
+            count,
+            repeats,
+            exact=fast is None,
+            clamped=_clamps(q.activation_min, q.activation_max),
+        ),
         reason="centred and extended two at a time",
     )
 
