@@ -27,6 +27,7 @@ from mcudeploy.operators.base import (
     register,
 )
 from mcudeploy.operators.box_copy import column_code_bytes, straight_runs, straight_work
+from mcudeploy.operators.boxes import constant_argument
 from mcudeploy.operators.code_size import CALL_BYTES
 from mcudeploy.operators.gathering import gather_work
 from mcudeploy.operators.view import output_of, scale_limits, tensor_at
@@ -136,6 +137,7 @@ class Resize(OperatorFamily):
             yield "its input and output are not of one type"
             return
         yield from scale_limits(graph, operator, 0)
+        yield from constant_argument(graph, operator, 1, "sizes")
         if operator.kind == "RESIZE_BILINEAR" and source.dtype != "int8":
             yield f"its input is {source.dtype}, not int8"
         outer = (source.shape[:1], source.shape[3:])
