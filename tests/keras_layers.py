@@ -19,7 +19,7 @@ VOLUME = (4, 4, 4, 3)
 
 LAYERS: dict[str, tuple[tuple[int, ...], str]] = {
     # Of one input: its shape without the batch, and the layer.
-    "Activation": (VECTOR, "L.Activation('tanh')"),
+    "Activation": (VECTOR, "L.Activation('selu')"),
     "ActivityRegularization": (VECTOR, "L.ActivityRegularization(0.1)"),
     "AdaptiveAveragePooling1D": (SEQUENCE, "L.AdaptiveAveragePooling1D(3)"),
     "AdaptiveAveragePooling2D": (MAP, "L.AdaptiveAveragePooling2D(4)"),
@@ -37,7 +37,10 @@ LAYERS: dict[str, tuple[tuple[int, ...], str]] = {
     "Conv1D": (SEQUENCE, "L.Conv1D(5, 3, dilation_rate=2)"),
     "Conv1DTranspose": (SEQUENCE, "L.Conv1DTranspose(5, 3, strides=2)"),
     "Conv2D": (MAP, "L.Conv2D(6, 3, groups=2)"),
-    "Conv2DTranspose": (MAP, "L.Conv2DTranspose(5, 3, strides=2, padding='same')"),
+    "Conv2DTranspose": (
+        MAP,
+        "L.Conv2DTranspose(5, 3, 2, 'same', activation='relu', bias_initializer='ones')",
+    ),
     "Conv3D": (VOLUME, "L.Conv3D(4, 2)"),
     "Conv3DTranspose": (VOLUME, "L.Conv3DTranspose(4, 2)"),
     "ConvLSTM1D": ((4, 6, 3), "L.ConvLSTM1D(3, 3)"),
