@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from mcudeploy.board import Core
 from mcudeploy.graph.ir import NO_TENSOR, Graph
 from mcudeploy.memory.choice import StepCosts
 from mcudeploy.memory.geometry import align_up
@@ -17,6 +18,7 @@ from mcudeploy.memory.stream_layout import streamed_layout
 from mcudeploy.memory.stream_watch import Streaming, analyse
 from mcudeploy.memory.streaming import Segment, make_segment, row_bytes
 from mcudeploy.operators.base import Implementation
+from mcudeploy.operators.costs import predicted_cycles, predicted_instructions
 from mcudeploy.operators.support import macs
 
 SLACKS = (1.0, 1.03, 1.1)
@@ -63,7 +65,7 @@ class Steps:
     graph: Graph
     candidates: Candidates
     forms: Candidates
-    alignment: int
+    core: Core
     overlap: bool
     fed: bool
     strips: int = 0
@@ -158,13 +160,13 @@ class Steps:
     def _problem(self, streaming: Streaming) -> Problem:
         """The packing of what is alive during a segment."""
         segment = streaming.segment
-        forms = forms_within(self.forms, segment)
+        forms = forms_within(self.forms, segment, self.core)
         choices = [
             leanest_form(forms[p]) if p in forms else kernels[0]
             for p, kernels in enumerate(self.candidates)
         ]
         problem = streamed_layout(
-            self.graph, choices, self.alignment, [streaming], overlap=self.overlap
+            self.graph, choices, self.core.alignment, [streaming], overlap=self.overlap
         ).problem
         kept = [
             i for i, b in enumerate(problem.buffers)
@@ -257,25 +259,33 @@ def _height_side_by_side(problem: Problem) -> int:
     return sum(align_up(buffer.size, buffer.alignment) for buffer in problem.buffers)
 
 
-def forms_within(forms: Candidates, segment: Segment) -> dict[int, list[Implementation]]:
+def forms_within(
+    forms: Candidates, segment: Segment, core: Core
+) -> dict[int, list[Implementation]]:
     """The row forms of the operators of a segment, those in pairs for parts of rows."""
     found = {stage.operator: list(forms[stage.operator]) for stage in segment.stages}
     for producer, reader, strip in segment.pairs:
         for stage, widest in ((producer, strip.step), (reader, strip.widest)):
             found[stage.operator] = [
-                _narrowed(form, widest)
+                _narrowed(form, widest, core)
                 for form in forms[stage.operator]
                 if form.rows is not None and form.rows.columns is not None
             ]
     return found
 
 
-def _narrowed(form: Implementation, widest: int) -> Implementation:
-    """The form for parts of rows, in about the same time."""
+def _narrowed(form: Implementation, widest: int, core: Core) -> Implementation:
+    """The form for parts of rows, in about the same time unless it says how its loops differ."""
     if form.rows is None or form.rows.narrowed is None:
         return form
     part = form.rows.narrowed(widest)
-    return replace(part, instructions=form.instructions, cycles=form.cycles)
+    if part.work == form.work:
+        return replace(part, instructions=form.instructions, cycles=form.cycles)
+    return replace(
+        part,
+        instructions=predicted_instructions(part, core),
+        cycles=predicted_cycles(part, core),
+    )
 
 
 def leanest_form(forms: Sequence[Implementation]) -> Implementation:

@@ -93,7 +93,7 @@ def _choose(costs: Steps, streamings: Sequence[Streaming], capacity: int, effort
     """The fastest kernels that do not raise the height of the leanest, or `capacity`."""
     forms: dict[int, list[Implementation]] = {}
     for one in streamings:
-        forms.update(forms_within(costs.forms, one.segment))
+        forms.update(forms_within(costs.forms, one.segment, costs.core))
     inside = set(forms)
     candidates, leanest = [], []
     for step, kernels in enumerate(costs.candidates):
@@ -102,7 +102,7 @@ def _choose(costs: Steps, streamings: Sequence[Streaming], capacity: int, effort
             leanest.append(forms[step].index(leanest_form(forms[step])))
         else:
             leanest.append(costs.leanest(step))
-    trial = _Trial(costs.graph, candidates, costs.alignment, costs.overlap, streamings)
+    trial = _Trial(costs.graph, candidates, costs.core.alignment, costs.overlap, streamings)
     best = trial.pack(leanest, effort)
     target = max(best.packing.height, capacity)
     granted = leanest
@@ -176,7 +176,7 @@ def _best_in_order(
     kept = usable(graph, candidates, lifespans(graph), alignment, overlap=options.overlap)
     tried: list[_Found] = []
     for strips in (0, 1) if capacity else (1,):
-        costs = Steps(graph, kept, forms, alignment, options.overlap, fed, strips)
+        costs = Steps(graph, kept, forms, board.core, options.overlap, fed, strips)
         steps = costs.all_peaks(capacity, only_if_enough=only_if_enough)
         least = least_peak(steps, costs.count)
         if least is None or (only_if_enough and least > _MOST_SAVED * capacity):
@@ -347,7 +347,7 @@ def plan_with_segments(
     options, graph, board = options or PlanOptions(), base.graph, base.board
     alignment = board.core.alignment
     kept = usable(graph, candidates, lifespans(graph), alignment, overlap=options.overlap)
-    costs = Steps(graph, kept, forms, alignment, options.overlap, fed, strips)
+    costs = Steps(graph, kept, forms, board.core, options.overlap, fed, strips)
     streamings = []
     for first, end in cuts:
         segment = make_segment(graph, first, end, forms, fed=fed and first == 0, strips=strips)

@@ -84,23 +84,25 @@ def by_rows(
     )
     exact = exact_channels(requantization.data)
     for columns in (shape.out_w, *(part for part in _PARTS if part < shape.out_w)):
-        yield _of_columns(
-            replace(one, work=_work(shape, quantization, columns, exact)), shape, columns
-        )
+        yield _of_columns(one, shape, quantization, columns, exact)
 
 
-def _of_columns(one: Implementation, shape: ConvShape, columns: int) -> Implementation:
+def _of_columns(
+    one: Implementation, shape: ConvShape, quantization: ConvQuantization, columns: int, exact: int
+) -> Implementation:
     """`columns` outputs at a time; also for parts of rows with at most so many, in strips."""
     made = replace(
         one,
         values={**one.values, "columns": columns},
         scratch_bytes=_BLOCK_BYTES * _blocks(shape, columns),
+        work=_work(shape, quantization, columns, exact),
         reason=f"rows of pairs, {columns} columns at a time",
     )
     assert made.rows is not None
 
     def narrowed(widest: int) -> Implementation:
-        return _of_columns(one, shape, min(columns, widest + widest % 2))
+        part = min(columns, widest + widest % 2)
+        return _of_columns(one, shape, quantization, part, exact)
 
     return replace(made, rows=replace(made.rows, narrowed=narrowed))
 
