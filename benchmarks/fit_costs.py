@@ -37,6 +37,7 @@ LAYERS = {
     "conv 1x1": 70,
     "depthwise": 110,
     "depthwise 3x3": 60,
+    "depthwise one": 60,
     "dense": 60,
     "dense per row": 40,
     "MEAN": 120,

@@ -137,6 +137,14 @@ def _depthwise_3x3(b: ModelBuilder, random: Random) -> int:
     return _depthwise_of(b, random, (height, width, in_c, 1), (3, stride, padding))
 
 
+def _depthwise_one(b: ModelBuilder, random: Random) -> int:
+    """Of one channel, as the first layer of a network over spectrograms."""
+    height, width = (int(v) for v in random.integers(10, 24, 2))
+    kernel, stride = _pick(random, (3, 4, 5, 8, 10)), _pick(random, (1, 2))
+    multiplier = int(random.integers(2, 13))
+    return _depthwise_of(b, random, (height, width, 1, multiplier), (kernel, stride, "SAME"))
+
+
 def _depthwise_of(
     b: ModelBuilder, random: Random, shape: tuple[int, ...], window: tuple[int, int, str]
 ) -> int:
@@ -319,6 +327,7 @@ MAKERS: dict[str, Callable[[ModelBuilder, Random], int]] = {
     },
     "conv grouped": lambda b, r: _convolution(b, r, r.random() < 0.4, _pick(r, (2, 3, 4, 8))),
     "depthwise 3x3": _depthwise_3x3,
+    "depthwise one": _depthwise_one,
 }  # fmt: skip
 
 
@@ -344,12 +353,13 @@ def layers(makers: Sequence[str], count: int, random: Random, core: Core) -> Ite
 def _for_rows_only(
     graph: Graph, operator: Operator, target: Target, offered: Collection[tuple[str, int]]
 ) -> list[Implementation]:
-    """Kernels that are offered for single rows alone; one call of them computes all rows, too."""
+    """Kernels that are offered for single rows alone, but also compute all rows in one call."""
     known = {kernel for kernel, _ in offered}
     forms = support.family(operator).row_implementations(graph, operator, target)
     return [
         one for one in forms
         if one.kernel not in known and one.rows and not one.rows.flat and not one.rows.accumulates
+        and not re.search(r"row_begin(?! \| default)", one.snippet)
     ]  # fmt: skip
 
 

@@ -166,7 +166,7 @@ def _nested(loops: Sequence[Loop], source: str, sink: str, calls: Sequence[str])
 def _one_run(box: Box, run: int, source: str, sink: str) -> BoxCopy:
     work: dict[str, float] = {"box": 1, **_words("long", box, [], run)}
     if run <= _INLINE_BYTES:
-        work = {"box": 1, "inline words": run // 4, "inline rest": run % 4}
+        work = {"inline box": 1, "inline words": run // 4, "inline rest": (0, 1, 1, 2)[run % 4]}
     return BoxCopy(f"memcpy({sink}, {source}, {run});", work)
 
 
