@@ -79,6 +79,7 @@ def test_small_members_deploy_bit_exact_in_the_bytes_that_exploring_said(
     assert need.regions["sram"] == next(r.used_bytes for r in report.regions if r.kind == "ram")
     flash = next(r.used_bytes for r in report.regions if r.kind == "flash")
     assert need.flash_bytes == pytest.approx(flash, rel=0.02)
+    assert need.milliseconds == pytest.approx(report.milliseconds, rel=0.05)
 
 
 @pytest.mark.slow(reason="converts unrolled recurrent layers with TensorFlow")

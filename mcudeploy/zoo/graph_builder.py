@@ -2,8 +2,9 @@
 """A `Graph` under construction: operators as TFLite's converter writes them, values left out.
 
 Weights and biases have the right shape and one value that all share, so that VGG-16 costs nothing.
-Scales are placeholders: 1/16 everywhere, but for the functions whose output scale TFLite fixes and
-for what a softmax reads: 1/7, since how many exponentials its table holds follows from that scale.
+Scales are placeholders: 1/16 everywhere, but for the functions whose output scale TFLite fixes, for
+a fused ReLU, whose range the converter gives all of int8, so that nothing is left to clamp, and for
+what a softmax reads: 1/7, since how many exponentials its table holds follows from that scale.
 In the time steps of a recurrent layer each tensor has a scale and zero point of its own, as what
 differs between steps is what a loop over them keeps in tables. All are of single precision, as in
 a file.
@@ -30,6 +31,10 @@ _FIXED = {
     "TANH": Quantization((1 / 128,), (0,)),
     "LOGISTIC": Quantization((1 / 256,), (-128,)),
     "SOFTMAX": Quantization((1 / 256,), (-128,)),
+}
+_FUSED = {
+    "RELU": Quantization((1 / 16,), (-128,)),
+    "RELU6": Quantization((float(np.float32(6 / 255)),), (-128,)),
 }
 _KEPT = frozenset((
     "AVERAGE_POOL_2D", "MAX_POOL_2D", "RESHAPE", "TRANSPOSE", "STRIDED_SLICE", "SLICE", "SPLIT",
@@ -129,7 +134,17 @@ class GraphBuilder:
         if kind in _KEPT:
             of = (self.tensors[i] for i in inputs if not self.tensors[i].is_constant)
             return next((t.quantization for t in of if t.quantization), _ACTIVATION)
+        if kind == "CONCATENATION":
+            return self._shared(inputs)
         return _FIXED.get(kind) or self._ordinary()
+
+    def _shared(self, tensors: Sequence[int]) -> Quantization:
+        """What all that a CONCATENATION joins have in common: that of the first."""
+        shared = self.tensors[tensors[0]].quantization
+        assert shared is not None
+        for tensor in tensors:
+            self.tensors[tensor] = replace(self.tensors[tensor], quantization=shared)
+        return shared
 
     def emit(
         self, kind: str, inputs: Sequence[int], shape: Sequence[int], name: str, *,
@@ -137,6 +152,9 @@ class GraphBuilder:
     ) -> int:  # fmt: skip
         """One operator with one output."""
         quantization = self._scale(kind, inputs) if dtype == "int8" else None
+        if self._step is None:
+            fused = str(attributes.get("fused_activation_function"))
+            quantization = _FUSED.get(fused, quantization)
         output = self.activation(name, shape, quantization, dtype)
         self.operators.append(Operator(kind, tuple(inputs), (output,), attributes, version=version))
         return output

@@ -35,7 +35,11 @@ from mcudeploy.operators.kernels.depthwise_plain import (
     plain_scratch_bytes,
 )
 from mcudeploy.operators.kernels.depthwise_rows import by_rows, serves_by_rows
-from mcudeploy.operators.kernels.per_channel import exact_channels, pack_requantization
+from mcudeploy.operators.kernels.per_channel import (
+    assumed_requantization,
+    exact_channels,
+    pack_requantization,
+)
 from mcudeploy.operators.shapes import ConvQuantization, ConvShape, Int8Array, Int32Array
 from mcudeploy.operators.windows import convolution_rows
 
@@ -130,7 +134,7 @@ def depthwise_implementations(
     flat = weights.reshape(-1, shape.out_c).T.astype(np.int64)
     found: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None
     if target.sizes_only:
-        found = flat, np.zeros((shape.out_c, 3), np.int64)
+        found = flat, assumed_requantization(quantization, shape.out_c)
     else:
         found = pack_requantization(quantization, flat, bias)
     if found is None:

@@ -56,3 +56,15 @@ def pack_requantization(
 def exact_channels(constants: npt.NDArray[np.int64]) -> int:
     """How many channels take the exact requantization."""
     return int(np.count_nonzero(constants[:, 2] & FLAG_EXACT))
+
+
+def assumed_requantization(quantization: ConvQuantization, channels: int) -> npt.NDArray[np.int64]:
+    """Constants for sizes and costs alone, where weights are not known.
+
+    Every other channel is exact where sums below zero reach the output, since there TFLite rounds
+    ties the other way: of real layers it is some to all of them, with a ReLU hardly any.
+    """
+    constants = np.zeros((channels, 3), np.int64)
+    if quantization.activation_min < quantization.output_zero_point:
+        constants[::2, 2] = FLAG_EXACT
+    return constants
