@@ -22,8 +22,7 @@ static uint32_t sent_bytes;
 
 static void keep(uint8_t byte)
 {
-    if (sent_bytes >= SENT_MAX)
-    {
+    if (sent_bytes >= SENT_MAX) {
         abort();
     }
     sent[sent_bytes++] = byte;
@@ -39,19 +38,15 @@ static void check_it_comes_back(const frame_decoder_t *received)
     memcpy(frame, received->bytes, received->length);
     sent_bytes = 0;
     frame_send(frame, received->length, keep);
-    for (uint32_t i = 0; i < sent_bytes; i++)
-    {
-        if (frame_decode(&again, sent[i]) == FRAME_READY)
-        {
+    for (uint32_t i = 0; i < sent_bytes; i++) {
+        if (frame_decode(&again, sent[i]) == FRAME_READY) {
             ready++;
-            if (again.length != received->length || memcmp(again.bytes, received->bytes, again.length) != 0)
-            {
+            if (again.length != received->length || memcmp(again.bytes, received->bytes, again.length) != 0) {
                 abort();
             }
         }
     }
-    if (ready != 1)
-    {
+    if (ready != 1) {
         abort();
     }
 }
@@ -61,15 +56,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     /* On the heap, so that the address sanitizer guards both its ends. */
     frame_decoder_t *decoder = calloc(1, sizeof *decoder);
 
-    for (size_t i = 0; i < size; i++)
-    {
+    for (size_t i = 0; i < size; i++) {
         const frame_status_t status = frame_decode(decoder, data[i]);
-        if (decoder->length > FRAME_BYTES_MAX || (status != FRAME_INCOMPLETE && data[i] != 0))
-        {
+        if (decoder->length > FRAME_BYTES_MAX || (status != FRAME_INCOMPLETE && data[i] != 0)) {
             abort();
         }
-        if (status == FRAME_READY)
-        {
+        if (status == FRAME_READY) {
             check_it_comes_back(decoder);
         }
     }

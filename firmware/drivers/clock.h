@@ -4,15 +4,13 @@
 
 #include <stdint.h>
 
-typedef enum
-{
+typedef enum {
     CLOCK_FALLBACK = 0,  /* the oscillator that the part starts with: the configured one failed */
     CLOCK_CONFIGURED = 1 /* what the board's file asks for */
 } clock_source_t;
 
 /* What the clock driver reached. */
-typedef struct
-{
+typedef struct {
     uint32_t core_hz;
     uint32_t uart_hz; /* the clock that feeds the board's UART */
     clock_source_t source;

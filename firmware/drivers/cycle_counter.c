@@ -51,8 +51,7 @@ static int dwt_counts(void)
 cycle_counter_kind_t cycle_counter_start(void)
 {
     kind = CYCLE_COUNTER_DWT;
-    if (!dwt_counts())
-    {
+    if (!dwt_counts()) {
         kind = CYCLE_COUNTER_SYSTICK;
         REGISTER(SYST_RVR) = SYST_MAX;
         REGISTER(SYST_CVR) = 0;
@@ -63,8 +62,7 @@ cycle_counter_kind_t cycle_counter_start(void)
 
 __attribute__((noinline)) void cycle_counter_restart(void)
 {
-    if (kind == CYCLE_COUNTER_DWT)
-    {
+    if (kind == CYCLE_COUNTER_DWT) {
         dwt_restart = REGISTER(DWT_CYCCNT);
         return;
     }
@@ -78,8 +76,7 @@ static uint32_t systick_read(void)
     uint32_t wraps, low;
 
     /* The barrier lets a wrap's interrupt come before the second look at `wraps`. */
-    do
-    {
+    do {
         wraps = cycle_counter_wraps;
         low = SYST_MAX - (REGISTER(SYST_CVR) & SYST_MAX);
         __asm volatile("isb" ::: "memory");

@@ -8,8 +8,7 @@
 
 #include <stdint.h>
 
-typedef enum
-{
+typedef enum {
     CYCLE_COUNTER_DWT = 1,
     CYCLE_COUNTER_SYSTICK = 2
 } cycle_counter_kind_t;

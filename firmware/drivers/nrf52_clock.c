@@ -21,8 +21,7 @@ clock_state_t clock_start(void)
     REGISTER(NVMC_ICACHECNF) |= ICACHECNF_CACHEEN;
     REGISTER(CLOCK_EVENTS_HFCLKSTARTED) = 0;
     REGISTER(CLOCK_TASKS_HFCLKSTART) = 1;
-    if (register_wait(CLOCK_EVENTS_HFCLKSTARTED, 1, 1, POLLS))
-    {
+    if (register_wait(CLOCK_EVENTS_HFCLKSTARTED, 1, 1, POLLS)) {
         state.core_hz = BOARD_CLOCK_HZ;
         state.uart_hz = BOARD_CLOCK_HZ;
         state.source = CLOCK_CONFIGURED;

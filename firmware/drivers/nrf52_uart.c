@@ -48,16 +48,14 @@ void uart_open(uint32_t uart_hz)
 void uart_send(uint8_t byte)
 {
     REGISTER(UART_TXD) = byte;
-    while (REGISTER(UART_EVENTS_TXDRDY) == 0)
-    {
+    while (REGISTER(UART_EVENTS_TXDRDY) == 0) {
     }
     REGISTER(UART_EVENTS_TXDRDY) = 0;
 }
 
 uint8_t uart_receive(void)
 {
-    while (REGISTER(UART_EVENTS_RXDRDY) == 0)
-    {
+    while (REGISTER(UART_EVENTS_RXDRDY) == 0) {
     }
     REGISTER(UART_EVENTS_RXDRDY) = 0; /* before the byte is taken: taking it may raise the next */
     return (uint8_t)REGISTER(UART_RXD);

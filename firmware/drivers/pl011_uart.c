@@ -39,16 +39,14 @@ void uart_open(uint32_t uart_hz)
 
 void uart_send(uint8_t byte)
 {
-    while ((REGISTER(UART_FR) & FR_TX_FULL) != 0)
-    {
+    while ((REGISTER(UART_FR) & FR_TX_FULL) != 0) {
     }
     REGISTER(UART_DR) = byte;
 }
 
 uint8_t uart_receive(void)
 {
-    while ((REGISTER(UART_FR) & FR_RX_EMPTY) != 0)
-    {
+    while ((REGISTER(UART_FR) & FR_RX_EMPTY) != 0) {
     }
     return (uint8_t)REGISTER(UART_DR);
 }

@@ -11,10 +11,8 @@
  * Returns 1 when they did. */
 static inline int register_wait(uint32_t address, uint32_t mask, uint32_t value, uint32_t polls)
 {
-    while (polls-- > 0)
-    {
-        if ((REGISTER(address) & mask) == value)
-        {
+    while (polls-- > 0) {
+        if ((REGISTER(address) & mask) == value) {
             return 1;
         }
     }

@@ -46,26 +46,22 @@ static int start_pll(void)
     const uint32_t needed = RESET_IO_BANK0 | RESET_PADS_BANK0 | RESET_PLL_SYS;
 
     REGISTER(RESETS_RESET) &= ~needed;
-    if (!register_wait(RESETS_DONE, needed, needed, POLLS))
-    {
+    if (!register_wait(RESETS_DONE, needed, needed, POLLS)) {
         return 0;
     }
     REGISTER(XOSC_STARTUP) = XOSC_STARTUP_1_MS;
     REGISTER(XOSC_CTRL) = XOSC_ENABLE_1_15_MHZ;
-    if (!register_wait(XOSC_STATUS, XOSC_STABLE, XOSC_STABLE, POLLS))
-    {
+    if (!register_wait(XOSC_STATUS, XOSC_STABLE, XOSC_STABLE, POLLS)) {
         return 0;
     }
     REGISTER(CLK_REF_CTRL) = REF_FROM_XOSC;
-    if (!register_wait(CLK_REF_SELECTED, REF_IS_XOSC, REF_IS_XOSC, POLLS))
-    {
+    if (!register_wait(CLK_REF_SELECTED, REF_IS_XOSC, REF_IS_XOSC, POLLS)) {
         return 0;
     }
     REGISTER(PLL_CS) = 1; /* reference divided by 1 */
     REGISTER(PLL_FBDIV) = BOARD_CLOCK_PLL_N;
     REGISTER(PLL_PWR) &= ~PLL_OFF_PD_VCO;
-    if (!register_wait(PLL_CS, PLL_LOCKED, PLL_LOCKED, POLLS))
-    {
+    if (!register_wait(PLL_CS, PLL_LOCKED, PLL_LOCKED, POLLS)) {
         return 0;
     }
     REGISTER(PLL_PRIM) = (BOARD_CLOCK_PLL_P1 << 16) | (BOARD_CLOCK_PLL_P2 << 12);
@@ -77,11 +73,9 @@ clock_state_t clock_start(void)
 {
     clock_state_t state = {BOARD_CLOCK_FALLBACK_HZ, BOARD_CLOCK_FALLBACK_HZ, CLOCK_FALLBACK};
 
-    if (start_pll())
-    {
+    if (start_pll()) {
         REGISTER(CLK_SYS_CTRL) = SYS_FROM_PLL;
-        if (register_wait(CLK_SYS_SELECTED, SYS_IS_PLL, SYS_IS_PLL, POLLS))
-        {
+        if (register_wait(CLK_SYS_SELECTED, SYS_IS_PLL, SYS_IS_PLL, POLLS)) {
             state.core_hz = BOARD_CLOCK_HZ;
             state.uart_hz = BOARD_CLOCK_HZ;
             state.source = CLOCK_CONFIGURED;

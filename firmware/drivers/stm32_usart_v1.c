@@ -59,8 +59,7 @@ void uart_open(uint32_t uart_hz)
 
 void uart_send(uint8_t byte)
 {
-    while ((REGISTER(USART_SR) & SR_TXE) == 0)
-    {
+    while ((REGISTER(USART_SR) & SR_TXE) == 0) {
     }
     REGISTER(USART_DR) = byte;
 }
@@ -68,8 +67,7 @@ void uart_send(uint8_t byte)
 uint8_t uart_receive(void)
 {
     /* Reading SR and then DR also clears overrun, noise and framing errors. */
-    while ((REGISTER(USART_SR) & SR_RXNE) == 0)
-    {
+    while ((REGISTER(USART_SR) & SR_RXNE) == 0) {
     }
     return (uint8_t)REGISTER(USART_DR);
 }

@@ -52,16 +52,14 @@ void uart_open(uint32_t uart_hz)
 
 void uart_send(uint8_t byte)
 {
-    while ((REGISTER(USART_ISR) & ISR_TXE) == 0)
-    {
+    while ((REGISTER(USART_ISR) & ISR_TXE) == 0) {
     }
     REGISTER(USART_TDR) = byte;
 }
 
 uint8_t uart_receive(void)
 {
-    while ((REGISTER(USART_ISR) & ISR_RXNE) == 0)
-    {
+    while ((REGISTER(USART_ISR) & ISR_RXNE) == 0) {
     }
     return (uint8_t)REGISTER(USART_RDR);
 }

@@ -32,8 +32,7 @@ static int start_pll(void)
 {
     REGISTER(RCC_CR) |= BOARD_CLOCK_HSE_BYPASS ? CR_HSEBYP : 0u;
     REGISTER(RCC_CR) |= CR_HSEON;
-    if (!register_wait(RCC_CR, CR_HSERDY, CR_HSERDY, POLLS))
-    {
+    if (!register_wait(RCC_CR, CR_HSERDY, CR_HSERDY, POLLS)) {
         return 0;
     }
     REGISTER(RCC_CFGR) = CFGR_PLL_FROM_HSE | ((BOARD_CLOCK_PLL_MULTIPLIER - 2u) << 18) | CFGR_PPRE1_2;
@@ -45,13 +44,11 @@ clock_state_t clock_start(void)
 {
     clock_state_t state = {BOARD_CLOCK_FALLBACK_HZ, BOARD_CLOCK_FALLBACK_HZ, CLOCK_FALLBACK};
 
-    if (start_pll())
-    {
+    if (start_pll()) {
         REGISTER(FLASH_ACR) = ACR_PREFETCH | BOARD_CLOCK_WAIT_STATES;
         (void)REGISTER(FLASH_ACR); /* the wait states must hold before the clock rises */
         REGISTER(RCC_CFGR) |= CFGR_SW_PLL;
-        if (register_wait(RCC_CFGR, CFGR_SWS_MASK, CFGR_SWS_PLL, POLLS))
-        {
+        if (register_wait(RCC_CFGR, CFGR_SWS_MASK, CFGR_SWS_PLL, POLLS)) {
             state.core_hz = BOARD_CLOCK_HZ;
             state.uart_hz = BOARD_CLOCK_HZ / 2u;
             state.source = CLOCK_CONFIGURED;

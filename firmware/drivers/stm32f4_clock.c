@@ -48,8 +48,7 @@ static int start_pll(void)
 {
     REGISTER(RCC_CR) |= BOARD_CLOCK_HSE_BYPASS ? CR_HSEBYP : 0u;
     REGISTER(RCC_CR) |= CR_HSEON;
-    if (!register_wait(RCC_CR, CR_HSERDY, CR_HSERDY, POLLS))
-    {
+    if (!register_wait(RCC_CR, CR_HSERDY, CR_HSERDY, POLLS)) {
         return 0;
     }
     REGISTER(RCC_APB1ENR) |= APB1ENR_PWREN;
@@ -60,13 +59,11 @@ static int start_pll(void)
     REGISTER(RCC_CR) |= CR_PLLON;
 #if BOARD_CLOCK_OVERDRIVE
     REGISTER(PWR_CR) |= PWR_CR_ODEN;
-    if (!register_wait(PWR_CSR, PWR_CSR_ODRDY, PWR_CSR_ODRDY, POLLS))
-    {
+    if (!register_wait(PWR_CSR, PWR_CSR_ODRDY, PWR_CSR_ODRDY, POLLS)) {
         return 0;
     }
     REGISTER(PWR_CR) |= PWR_CR_ODSWEN;
-    if (!register_wait(PWR_CSR, PWR_CSR_ODSWRDY, PWR_CSR_ODSWRDY, POLLS))
-    {
+    if (!register_wait(PWR_CSR, PWR_CSR_ODSWRDY, PWR_CSR_ODSWRDY, POLLS)) {
         return 0;
     }
 #endif
@@ -77,16 +74,14 @@ clock_state_t clock_start(void)
 {
     clock_state_t state = {BOARD_CLOCK_FALLBACK_HZ, BOARD_CLOCK_FALLBACK_HZ, CLOCK_FALLBACK};
 
-    if (!start_pll())
-    {
+    if (!start_pll()) {
         REGISTER(RCC_CR) &= ~CR_PLLON;
         return state;
     }
     REGISTER(FLASH_ACR) = BOARD_CLOCK_FLASH_ACCELERATOR | BOARD_CLOCK_WAIT_STATES;
     (void)REGISTER(FLASH_ACR); /* the wait states must hold before the clock rises */
     REGISTER(RCC_CFGR) = (PPRE(BOARD_CLOCK_APB2_DIVIDER) << 13) | (PPRE(BOARD_CLOCK_APB1_DIVIDER) << 10) | CFGR_SW_PLL;
-    if (!register_wait(RCC_CFGR, CFGR_SWS_MASK, CFGR_SWS_PLL, POLLS))
-    {
+    if (!register_wait(RCC_CFGR, CFGR_SWS_MASK, CFGR_SWS_PLL, POLLS)) {
         REGISTER(RCC_CFGR) = 0;
         return state;
     }

@@ -51,8 +51,7 @@
 static int raise_voltage(void)
 {
     REGISTER(PWR_CR3) = (REGISTER(PWR_CR3) & ~CR3_BYPASS_LDO_SMPS) | CR3_LDOEN;
-    if (!register_wait(PWR_CSR1, CSR1_ACTVOSRDY, CSR1_ACTVOSRDY, POLLS))
-    {
+    if (!register_wait(PWR_CSR1, CSR1_ACTVOSRDY, CSR1_ACTVOSRDY, POLLS)) {
         return 0;
     }
     REGISTER(PWR_D3CR) = D3CR_VOS1;
@@ -63,8 +62,7 @@ static int start_pll(void)
 {
     REGISTER(RCC_CR) |= BOARD_CLOCK_HSE_BYPASS ? CR_HSEBYP : 0u;
     REGISTER(RCC_CR) |= CR_HSEON;
-    if (!register_wait(RCC_CR, CR_HSERDY, CR_HSERDY, POLLS))
-    {
+    if (!register_wait(RCC_CR, CR_HSERDY, CR_HSERDY, POLLS)) {
         return 0;
     }
     REGISTER(RCC_PLLCKSELR) = PLLCKSELR_HSE | (BOARD_CLOCK_PLL_M << 4);
@@ -80,8 +78,7 @@ clock_state_t clock_start(void)
 
     REGISTER(RCC_AHB2ENR) |= AHB2ENR_SRAM123;
     (void)REGISTER(RCC_AHB2ENR);
-    if (!raise_voltage() || !start_pll())
-    {
+    if (!raise_voltage() || !start_pll()) {
         REGISTER(RCC_CR) &= ~CR_PLL1ON;
         return state;
     }
@@ -91,8 +88,7 @@ clock_state_t clock_start(void)
     REGISTER(RCC_D2CFGR) = D2CFGR_APB1_2_APB2_2;
     REGISTER(RCC_D3CFGR) = D3CFGR_APB4_2;
     REGISTER(RCC_CFGR) = CFGR_SW_PLL1;
-    if (!register_wait(RCC_CFGR, CFGR_SWS_MASK, CFGR_SWS_PLL1, POLLS))
-    {
+    if (!register_wait(RCC_CFGR, CFGR_SWS_MASK, CFGR_SWS_PLL1, POLLS)) {
         REGISTER(RCC_CFGR) = 0;
         state.uart_hz = BOARD_CLOCK_FALLBACK_HZ / 4u;
         return state;

@@ -53,8 +53,7 @@ static void prepare_power(void)
 static int start_pll(void)
 {
     REGISTER(RCC_CR) |= CR_HSION;
-    if (!register_wait(RCC_CR, CR_HSIRDY, CR_HSIRDY, POLLS))
-    {
+    if (!register_wait(RCC_CR, CR_HSIRDY, CR_HSIRDY, POLLS)) {
         return 0;
     }
     REGISTER(RCC_PLLCFGR) = PLLCFGR_SRC_HSI | ((BOARD_CLOCK_PLL_M - 1u) << 4) | (BOARD_CLOCK_PLL_N << 8) |
@@ -69,8 +68,7 @@ clock_state_t clock_start(void)
     const uint32_t before = REGISTER(RCC_CFGR);
 
     prepare_power();
-    if (!start_pll())
-    {
+    if (!start_pll()) {
         REGISTER(RCC_CR) &= ~CR_PLLON;
         return state;
     }
@@ -78,13 +76,11 @@ clock_state_t clock_start(void)
     (void)REGISTER(FLASH_ACR); /* the wait states must hold before the clock rises */
     /* By way of half the clock: the regulator wants a microsecond there before the last step. */
     REGISTER(RCC_CFGR) = CFGR_HPRE_2 | CFGR_SW_PLL;
-    if (!register_wait(RCC_CFGR, CFGR_SWS_MASK, CFGR_SWS_PLL, POLLS))
-    {
+    if (!register_wait(RCC_CFGR, CFGR_SWS_MASK, CFGR_SWS_PLL, POLLS)) {
         REGISTER(RCC_CFGR) = before;
         return state;
     }
-    for (uint32_t i = 0; i < BOARD_CLOCK_HZ / 1000000u; i++)
-    {
+    for (uint32_t i = 0; i < BOARD_CLOCK_HZ / 1000000u; i++) {
         (void)REGISTER(RCC_CFGR);
     }
     REGISTER(RCC_CFGR) = CFGR_SW_PLL;

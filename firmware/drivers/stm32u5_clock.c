@@ -42,8 +42,7 @@
 static int start_pll(void)
 {
     REGISTER(RCC_CR) |= CR_HSION;
-    if (!register_wait(RCC_CR, CR_HSIRDY, CR_HSIRDY, POLLS))
-    {
+    if (!register_wait(RCC_CR, CR_HSIRDY, CR_HSIRDY, POLLS)) {
         return 0;
     }
     /* The booster takes its clock from the PLL's input: that comes first. */
@@ -51,13 +50,11 @@ static int start_pll(void)
     REGISTER(RCC_AHB3ENR) |= AHB3ENR_PWREN;
     (void)REGISTER(RCC_AHB3ENR);
     REGISTER(PWR_VOSR) = VOSR_RANGE_1;
-    if (!register_wait(PWR_VOSR, VOSR_VOSRDY, VOSR_VOSRDY, POLLS))
-    {
+    if (!register_wait(PWR_VOSR, VOSR_VOSRDY, VOSR_VOSRDY, POLLS)) {
         return 0;
     }
     REGISTER(PWR_VOSR) = VOSR_RANGE_1 | VOSR_BOOSTEN;
-    if (!register_wait(PWR_VOSR, VOSR_BOOSTRDY, VOSR_BOOSTRDY, POLLS))
-    {
+    if (!register_wait(PWR_VOSR, VOSR_BOOSTRDY, VOSR_BOOSTRDY, POLLS)) {
         return 0;
     }
     REGISTER(RCC_PLL1DIVR) = (BOARD_CLOCK_PLL_N - 1u) | (1u << 9) | (1u << 16) | ((BOARD_CLOCK_PLL_R - 1u) << 24);
@@ -70,16 +67,14 @@ clock_state_t clock_start(void)
     clock_state_t state = {BOARD_CLOCK_FALLBACK_HZ, BOARD_CLOCK_FALLBACK_HZ, CLOCK_FALLBACK};
 
     REGISTER(ICACHE_CR) |= ICACHE_ENABLE;
-    if (!start_pll())
-    {
+    if (!start_pll()) {
         REGISTER(RCC_CR) &= ~CR_PLL1ON;
         return state;
     }
     REGISTER(FLASH_ACR) = ACR_PREFETCH | BOARD_CLOCK_WAIT_STATES;
     (void)REGISTER(FLASH_ACR); /* the wait states must hold before the clock rises */
     REGISTER(RCC_CFGR1) = CFGR1_SW_PLL1;
-    if (!register_wait(RCC_CFGR1, CFGR1_SWS_MASK, CFGR1_SWS_PLL1, POLLS))
-    {
+    if (!register_wait(RCC_CFGR1, CFGR1_SWS_MASK, CFGR1_SWS_PLL1, POLLS)) {
         REGISTER(RCC_CFGR1) = 0;
         return state;
     }

@@ -8,8 +8,7 @@
 
 #include <stdint.h>
 
-typedef struct
-{
+typedef struct {
     int32_t extent[4];     /* how many runs, outermost first; at least 1 each */
     int32_t in_stride[4];  /* bytes from one run to the next, may be negative */
     int32_t out_stride[4]; /* bytes, may be negative */

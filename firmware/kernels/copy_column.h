@@ -48,8 +48,7 @@ static inline __attribute__((always_inline)) void mcud_copy_column(const int8_t 
                                                                    int32_t in_stride,
                                                                    int32_t out_stride, int32_t run)
 {
-    for (int32_t i = count / MCUD_COLUMN_RUNS; i > 0; i--)
-    {
+    for (int32_t i = count / MCUD_COLUMN_RUNS; i > 0; i--) {
         MCUD_COLUMN_PART(MCUD_COLUMN_RUNS)
         in += MCUD_COLUMN_RUNS * in_stride;
         out += MCUD_COLUMN_RUNS * out_stride;

@@ -17,11 +17,9 @@ void mcud_table_s8(const int8_t *in, int8_t *out, int32_t count, const int8_t *t
 {
     const uint8_t *bytes = (const uint8_t *)table;
 
-    if ((((uintptr_t)in | (uintptr_t)out) & 3u) == 0u)
-    {
+    if ((((uintptr_t)in | (uintptr_t)out) & 3u) == 0u) {
         /* A word is read whole before it is written: what an earlier `out` overwrites is read. */
-        for (; count >= 4; count -= 4)
-        {
+        for (; count >= 4; count -= 4) {
             uint32_t word;
             memcpy(&word, __builtin_assume_aligned(in, 4), 4);
             word = look_up_4(bytes, word);
@@ -30,8 +28,7 @@ void mcud_table_s8(const int8_t *in, int8_t *out, int32_t count, const int8_t *t
             out += 4;
         }
     }
-    for (; count > 0; count--)
-    {
+    for (; count > 0; count--) {
         *out++ = (int8_t)bytes[(uint8_t)*in++];
     }
 }

@@ -14,8 +14,7 @@ uint32_t crc32_update(uint32_t crc, const void *data, uint32_t bytes)
     const uint8_t *byte = data;
 
     crc = ~crc;
-    while (bytes-- > 0)
-    {
+    while (bytes-- > 0) {
         crc ^= *byte++;
         crc = (crc >> 4) ^ remainders[crc & 15u];
         crc = (crc >> 4) ^ remainders[crc & 15u];

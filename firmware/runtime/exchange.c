@@ -55,13 +55,10 @@ static void send_unreadable(uint8_t code)
 
 void exchange_receive(void)
 {
-    for (;;)
-    {
-        switch (frame_decode(&request, uart_receive()))
-        {
+    for (;;) {
+        switch (frame_decode(&request, uart_receive())) {
         case FRAME_READY:
-            if (answer_bytes == 0 || frame_crc(&request) != answered_crc)
-            {
+            if (answer_bytes == 0 || frame_crc(&request) != answered_crc) {
                 return;
             }
             frame_send(exchange_last, answer_bytes, uart_send);

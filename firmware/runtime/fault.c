@@ -33,16 +33,14 @@
 
 __attribute__((noinline)) void emulation_done(int code)
 {
-    for (;;)
-    {
+    for (;;) {
         __asm volatile("" ::"r"(code)); /* the code stays in r0, where emulators look */
     }
 }
 
 static uint8_t *put(uint8_t *to, uint32_t word)
 {
-    for (uint32_t i = 0; i < 4u; i++)
-    {
+    for (uint32_t i = 0; i < 4u; i++) {
         *to++ = (uint8_t)(word >> (8u * i));
     }
     return to;

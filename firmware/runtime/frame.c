@@ -17,12 +17,9 @@ static uint32_t little_endian(const uint8_t *bytes)
 
 static void append(frame_decoder_t *decoder, uint8_t byte)
 {
-    if (decoder->length < FRAME_BYTES_MAX)
-    {
+    if (decoder->length < FRAME_BYTES_MAX) {
         decoder->bytes[decoder->length++] = byte;
-    }
-    else
-    {
+    } else {
         decoder->oversized = 1;
     }
 }
@@ -30,21 +27,17 @@ static void append(frame_decoder_t *decoder, uint8_t byte)
 static frame_status_t end_of_frame(frame_decoder_t *decoder)
 {
     decoder->done = 1;
-    if (decoder->code == 0)
-    {
+    if (decoder->code == 0) {
         return FRAME_INCOMPLETE; /* two delimiters in a row */
     }
-    if (decoder->oversized)
-    {
+    if (decoder->oversized) {
         return FRAME_OVERSIZED;
     }
-    if (decoder->remaining != 0 || decoder->length < FRAME_HEADER_BYTES + FRAME_CRC_BYTES)
-    {
+    if (decoder->remaining != 0 || decoder->length < FRAME_HEADER_BYTES + FRAME_CRC_BYTES) {
         return FRAME_CORRUPT;
     }
     decoder->length = (uint16_t)(decoder->length - FRAME_CRC_BYTES);
-    if (crc32_update(0, decoder->bytes, decoder->length) != frame_crc(decoder))
-    {
+    if (crc32_update(0, decoder->bytes, decoder->length) != frame_crc(decoder)) {
         return FRAME_CORRUPT;
     }
     return FRAME_READY;
@@ -52,26 +45,22 @@ static frame_status_t end_of_frame(frame_decoder_t *decoder)
 
 frame_status_t frame_decode(frame_decoder_t *decoder, uint8_t byte)
 {
-    if (decoder->done)
-    {
+    if (decoder->done) {
         decoder->done = 0;
         decoder->length = 0;
         decoder->code = 0;
         decoder->remaining = 0;
         decoder->oversized = 0;
     }
-    if (byte == 0)
-    {
+    if (byte == 0) {
         return end_of_frame(decoder);
     }
-    if (decoder->remaining > 0)
-    {
+    if (decoder->remaining > 0) {
         decoder->remaining--;
         append(decoder, byte);
         return FRAME_INCOMPLETE;
     }
-    if (decoder->code != 0 && decoder->code != BLOCK_CODE_MAX)
-    {
+    if (decoder->code != 0 && decoder->code != BLOCK_CODE_MAX) {
         append(decoder, 0);
     }
     decoder->code = byte;
@@ -89,30 +78,24 @@ void frame_send(uint8_t *frame, uint32_t length, void (*send)(uint8_t byte))
     const uint32_t crc = crc32_update(0, frame, length);
     uint32_t start = 0;
 
-    for (uint32_t i = 0; i < FRAME_CRC_BYTES; i++)
-    {
+    for (uint32_t i = 0; i < FRAME_CRC_BYTES; i++) {
         frame[length++] = (uint8_t)(crc >> (8u * i));
     }
     send(0);
-    for (;;)
-    {
+    for (;;) {
         uint32_t bytes = 0;
-        while (start + bytes < length && frame[start + bytes] != 0 && bytes + 1u < BLOCK_CODE_MAX)
-        {
+        while (start + bytes < length && frame[start + bytes] != 0 && bytes + 1u < BLOCK_CODE_MAX) {
             bytes++;
         }
         send((uint8_t)(bytes + 1u));
-        for (uint32_t i = 0; i < bytes; i++)
-        {
+        for (uint32_t i = 0; i < bytes; i++) {
             send(frame[start + i]);
         }
         start += bytes;
-        if (start >= length)
-        {
+        if (start >= length) {
             break;
         }
-        if (bytes + 1u < BLOCK_CODE_MAX)
-        {
+        if (bytes + 1u < BLOCK_CODE_MAX) {
             start++; /* the zero that the code stands for; behind it there may be nothing left */
         }
     }

@@ -17,8 +17,7 @@
 #define FRAME_CRC_BYTES 4u
 #define FRAME_BYTES_MAX (FRAME_HEADER_BYTES + FRAME_PAYLOAD_MAX + FRAME_CRC_BYTES)
 
-typedef enum
-{
+typedef enum {
     FRAME_INCOMPLETE, /* more bytes are needed */
     FRAME_READY,      /* a frame is in `bytes`, its CRC right; `length` counts without the CRC */
     FRAME_CORRUPT,    /* a frame ended that is too short, breaks COBS or has a wrong CRC */
@@ -26,8 +25,7 @@ typedef enum
 } frame_status_t;
 
 /* Starts as all zeros. */
-typedef struct
-{
+typedef struct {
     uint8_t bytes[FRAME_BYTES_MAX];
     uint16_t length;   /* decoded bytes, capped at FRAME_BYTES_MAX */
     uint8_t code;      /* length code of the current COBS block, 0 before the first */

@@ -25,8 +25,7 @@ static uint8_t *put_text(uint8_t *to, const char *text)
 {
     uint32_t bytes = 0;
 
-    while (bytes < NAME_BYTES_MAX && text[bytes] != '\0')
-    {
+    while (bytes < NAME_BYTES_MAX && text[bytes] != '\0') {
         *to++ = (uint8_t)text[bytes++];
     }
     return to;
@@ -58,8 +57,7 @@ static void answer_info(void)
 /* The tensor of a direction (0 inputs, 1 outputs) and an index, NULL when there is none. */
 static const model_tensor_t *tensor_at(uint32_t direction, uint32_t index)
 {
-    if (direction == 0)
-    {
+    if (direction == 0) {
         return index < MODEL_INPUT_COUNT ? &model_inputs[index] : NULL;
     }
     return direction == 1 && index < MODEL_OUTPUT_COUNT ? &model_outputs[index] : NULL;
@@ -71,8 +69,7 @@ static uint8_t answer_tensor(const uint8_t *payload, uint32_t bytes)
     uint8_t *out = exchange_answer();
     uint32_t scale;
 
-    if (tensor == NULL)
-    {
+    if (tensor == NULL) {
         return LINK_ERROR_ARGUMENT;
     }
     memcpy(&scale, &tensor->scale, sizeof scale);
@@ -81,8 +78,7 @@ static uint8_t answer_tensor(const uint8_t *payload, uint32_t bytes)
     out = put32(out, (uint32_t)tensor->zero_point);
     *out++ = tensor->dtype;
     *out++ = tensor->rank;
-    for (uint32_t i = 0; i < tensor->rank; i++)
-    {
+    for (uint32_t i = 0; i < tensor->rank; i++) {
         out = put32(out, (uint32_t)tensor->shape[i]);
     }
     out = put_text(out, tensor->name);
@@ -95,8 +91,7 @@ static uint8_t take_input(const uint8_t *payload, uint32_t bytes)
 {
     const model_tensor_t *tensor = bytes >= 5 ? tensor_at(0, payload[0]) : NULL;
 
-    if (tensor == NULL || get32(payload + 1) > tensor->bytes || bytes - 5u > tensor->bytes - get32(payload + 1))
-    {
+    if (tensor == NULL || get32(payload + 1) > tensor->bytes || bytes - 5u > tensor->bytes - get32(payload + 1)) {
         return LINK_ERROR_ARGUMENT;
     }
 #ifdef MODEL_INPUT_ROWS
@@ -106,8 +101,7 @@ static uint8_t take_input(const uint8_t *payload, uint32_t bytes)
     uint8_t *const to = tensor->data;
     const uint32_t room = run_is_paused() ? 0 : tensor->bytes;
 #endif
-    if (get32(payload + 1) + bytes - 5u > room)
-    {
+    if (get32(payload + 1) + bytes - 5u > room) {
         return LINK_ERROR_STATE;
     }
     memcpy(to + get32(payload + 1), payload + 5, bytes - 5u);
@@ -118,8 +112,7 @@ static uint8_t take_input(const uint8_t *payload, uint32_t bytes)
 /* Answers with `count` bytes from `offset` of a block of memory. */
 static uint8_t answer_bytes_of(const uint8_t *data, uint32_t size, uint32_t offset, uint32_t count)
 {
-    if (count > FRAME_PAYLOAD_MAX || offset > size || count > size - offset)
-    {
+    if (count > FRAME_PAYLOAD_MAX || offset > size || count > size - offset) {
         return LINK_ERROR_ARGUMENT;
     }
     memcpy(exchange_answer(), data + offset, count);
@@ -132,8 +125,7 @@ static uint8_t answer_output(const uint8_t *payload, uint32_t bytes)
 {
     const model_tensor_t *tensor = bytes == 7 ? tensor_at(1, payload[0]) : NULL;
 
-    if (tensor == NULL)
-    {
+    if (tensor == NULL) {
         return LINK_ERROR_ARGUMENT;
     }
     return answer_bytes_of(tensor->data, tensor->bytes, get32(payload + 1), get16(payload + 5));
@@ -142,12 +134,10 @@ static uint8_t answer_output(const uint8_t *payload, uint32_t bytes)
 /* Payload: offset (32 bits), count (16 bits) into the output that a stopped run shows. */
 static uint8_t answer_intermediate(const uint8_t *payload, uint32_t bytes)
 {
-    if (bytes != 6)
-    {
+    if (bytes != 6) {
         return LINK_ERROR_ARGUMENT;
     }
-    if (!run_is_paused())
-    {
+    if (!run_is_paused()) {
         return LINK_ERROR_STATE;
     }
     uint32_t shown_bytes;
@@ -157,21 +147,16 @@ static uint8_t answer_intermediate(const uint8_t *payload, uint32_t bytes)
 
 static uint8_t start_run(const uint8_t *payload, uint32_t bytes)
 {
-    if (bytes != RUN_REQUEST_BYTES || payload[1] == 0 || payload[1] > RUN_ROWS_MAX)
-    {
+    if (bytes != RUN_REQUEST_BYTES || payload[1] == 0 || payload[1] > RUN_ROWS_MAX) {
         return LINK_ERROR_ARGUMENT;
     }
-    if (run_is_paused())
-    {
+    if (run_is_paused()) {
         return LINK_ERROR_STATE;
     }
     const run_request_t wanted = {payload[1], get16(payload + 2), payload[4]};
-    if (payload[0] & RUN_OBSERVED)
-    {
+    if (payload[0] & RUN_OBSERVED) {
         run_observed(&wanted);
-    }
-    else
-    {
+    } else {
         run_plain();
     }
     return 0;
@@ -186,8 +171,7 @@ static uint8_t answer_stack(void)
 
 static uint8_t reset_state(void)
 {
-    if (run_is_paused())
-    {
+    if (run_is_paused()) {
         return LINK_ERROR_STATE;
     }
     model_reset();
@@ -197,8 +181,7 @@ static uint8_t reset_state(void)
 
 static uint8_t leave(const uint8_t *payload, uint32_t bytes)
 {
-    if (bytes != 1)
-    {
+    if (bytes != 1) {
         return LINK_ERROR_ARGUMENT;
     }
     exchange_send(0);
@@ -211,8 +194,7 @@ static uint8_t handle(void)
     uint32_t bytes;
     const uint8_t *payload = exchange_payload(&bytes);
 
-    switch (exchange_type())
-    {
+    switch (exchange_type()) {
     case LINK_INFO:
         answer_info();
         return 0;
@@ -241,16 +223,13 @@ static uint8_t handle(void)
 
 void run_serve(void)
 {
-    for (;;)
-    {
+    for (;;) {
         exchange_receive();
-        if (run_is_paused() && exchange_type() == LINK_CONTINUE)
-        {
+        if (run_is_paused() && exchange_type() == LINK_CONTINUE) {
             return;
         }
         const uint8_t error = handle();
-        if (error != 0)
-        {
+        if (error != 0) {
             exchange_send_error(error);
         }
     }

@@ -13,8 +13,7 @@
 #define LINK_PROTOCOL 1u
 
 /* Requests; an answer carries the request's type with LINK_ANSWER set, and its sequence number. */
-enum
-{
+enum {
     LINK_INFO = 0x01,
     LINK_TENSOR = 0x02,
     LINK_INPUT = 0x03,
@@ -31,8 +30,7 @@ enum
     LINK_ERROR = 0xF2  /* payload: one of the codes below */
 };
 
-enum
-{
+enum {
     LINK_ERROR_CORRUPT = 1,   /* CRC or COBS wrong: send it again */
     LINK_ERROR_OVERSIZED = 2, /* longer than FRAME_BYTES_MAX */
     LINK_ERROR_UNKNOWN = 3,   /* no such request */
@@ -40,16 +38,14 @@ enum
     LINK_ERROR_STATE = 5      /* not while an inference is (or is not) paused */
 };
 
-typedef enum
-{
+typedef enum {
     SELFTEST_ABSENT = 0,
     SELFTEST_PASSED = 1,
     SELFTEST_FAILED = 2
 } selftest_result_t;
 
 /* What INFO reports besides the model. */
-typedef struct
-{
+typedef struct {
     clock_state_t clock;
     cycle_counter_kind_t counter;
     selftest_result_t selftest;

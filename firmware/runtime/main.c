@@ -32,8 +32,7 @@ __attribute__((weak)) void board_external_init(void)
 
 static void say(const char *text)
 {
-    while (*text != '\0')
-    {
+    while (*text != '\0') {
         uart_send((uint8_t)*text++);
     }
 }
@@ -44,8 +43,7 @@ static void say_number(uint32_t number)
     char *first = digits + sizeof digits - 1;
 
     *first = '\0';
-    do
-    {
+    do {
         *--first = (char)('0' + number % 10u);
         number /= 10u;
     } while (number != 0);

@@ -73,15 +73,13 @@ static void end_row(void)
 {
     uint8_t *row = exchange_answer() + RUN_HEAD_BYTES + run.rows * RUN_ROW_BYTES;
 
-    if (run.output == 0)
-    {
+    if (run.output == 0) {
         return;
     }
     put32(put32(row, run.crc), run.cycles);
     run.rows++;
     run.output = 0;
-    if (run.rows == run.wanted.rows_max)
-    {
+    if (run.rows == run.wanted.rows_max) {
         pause_run(RUN_FULL);
     }
 }
@@ -107,8 +105,7 @@ static const model_stream_t *stream;
 /* The rows of a part that has ended. */
 static void end_stream(void)
 {
-    for (uint32_t i = 0; stream != NULL && stream->first + i < stream->end; i++)
-    {
+    for (uint32_t i = 0; stream != NULL && stream->first + i < stream->end; i++) {
         run.crc = streamed[i].crc;
         run.cycles = streamed[i].cycles;
         run.output = 1;
@@ -120,28 +117,23 @@ static void end_stream(void)
 /* Takes a row of a streamed operator's output; 0 for an operator that is not streamed. */
 static int take_streamed(uint32_t operator_index, const void *output, uint32_t bytes, uint32_t cycles)
 {
-    if (stream == NULL || operator_index < stream->first || operator_index >= stream->end)
-    {
+    if (stream == NULL || operator_index < stream->first || operator_index >= stream->end) {
         end_stream();
-        for (uint32_t i = 0; i < MODEL_STREAM_COUNT; i++)
-        {
-            if (operator_index >= model_streams[i].first && operator_index < model_streams[i].end)
-            {
+        for (uint32_t i = 0; i < MODEL_STREAM_COUNT; i++) {
+            if (operator_index >= model_streams[i].first && operator_index < model_streams[i].end) {
                 end_row();
                 memset(streamed, 0, sizeof streamed);
                 stream = &model_streams[i];
             }
         }
-        if (stream == NULL)
-        {
+        if (stream == NULL) {
             return 0;
         }
     }
     const uint32_t i = operator_index - stream->first;
     streamed[i].crc = crc32_update(streamed[i].crc, output, bytes);
     streamed[i].cycles += cycles;
-    if (operator_index == run.wanted.stop_operator && run.wanted.stop_output == 0)
-    {
+    if (operator_index == run.wanted.stop_operator && run.wanted.stop_output == 0) {
         stop_at(output, bytes);
     }
     return 1;
@@ -166,12 +158,10 @@ static int take_streamed(uint32_t operator_index, const void *output, uint32_t b
 
 static void take_output(uint32_t operator_index, const void *output, uint32_t bytes, uint32_t cycles)
 {
-    if (take_streamed(operator_index, output, bytes, cycles))
-    {
+    if (take_streamed(operator_index, output, bytes, cycles)) {
         return;
     }
-    if (operator_index != run.operator_index)
-    {
+    if (operator_index != run.operator_index) {
         end_row();
         run.operator_index = operator_index;
         run.crc = 0;
@@ -179,8 +169,7 @@ static void take_output(uint32_t operator_index, const void *output, uint32_t by
     }
     run.cycles += cycles;
     run.crc = crc32_update(run.crc, output, bytes);
-    if (operator_index == run.wanted.stop_operator && run.output == run.wanted.stop_output)
-    {
+    if (operator_index == run.wanted.stop_operator && run.output == run.wanted.stop_output) {
         stop_at(output, bytes);
     }
     run.output++;
@@ -191,12 +180,9 @@ static void observe(uint32_t operator_index, const void *output, uint32_t bytes)
 {
     const uint32_t spent = cycle_counter_read();
 
-    if (operator_index == CALIBRATION)
-    {
+    if (operator_index == CALIBRATION) {
         run.overhead = spent;
-    }
-    else
-    {
+    } else {
         take_output(operator_index, output, bytes, spent > run.overhead ? spent - run.overhead : 0);
     }
     cycle_counter_restart();
@@ -214,8 +200,7 @@ static void await_row(void)
 
 static void run_network(model_observer_t observer)
 {
-    do
-    {
+    do {
         await_row();
         cycle_counter_restart();
     } while (!model_feed_rows_observed(model_input_row(), 1, observer));
@@ -273,8 +258,7 @@ void run_plain(void)
     run.rows = 0;
 #ifdef MODEL_INPUT_ROWS
     uint32_t cycles = 0;
-    for (uint32_t row = 0; row < MODEL_INPUT_ROWS; row++)
-    {
+    for (uint32_t row = 0; row < MODEL_INPUT_ROWS; row++) {
         await_row();
         cycles += measure(feed_row) - overhead;
     }

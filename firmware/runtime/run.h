@@ -22,8 +22,7 @@
 #define RUN_ROWS_MAX ((FRAME_PAYLOAD_MAX - RUN_HEAD_BYTES) / RUN_ROW_BYTES)
 
 /* What the host wants of an observed run. */
-typedef struct
-{
+typedef struct {
     uint32_t rows_max; /* in an answer */
     uint32_t stop_operator;
     uint32_t stop_output;

@@ -14,8 +14,7 @@ uint32_t stack_used(void)
 {
     const uint32_t *word = stack_bottom;
 
-    while (word < stack_top && *word == PATTERN)
-    {
+    while (word < stack_top && *word == PATTERN) {
         word++;
     }
     return (uint32_t)((uintptr_t)stack_top - (uintptr_t)word);
@@ -27,8 +26,7 @@ __attribute__((noinline)) void stack_paint(void)
     uint32_t *word = stack_bottom;
 
     __asm volatile("mov %0, sp" : "=r"(pointer));
-    while (word + OWN_WORDS < pointer)
-    {
+    while (word + OWN_WORDS < pointer) {
         *word++ = PATTERN;
     }
 }

@@ -35,15 +35,13 @@ void SysTick_Handler(void);
 typedef void (*handler_t)(void);
 
 /* What the core reads: the first stack pointer, then the 15 system exceptions. */
-typedef struct
-{
+typedef struct {
     uint32_t *stack;
     handler_t handlers[15];
 } vector_table_t;
 
 __attribute__((used, section(".vectors"))) const vector_table_t vectors = {
-    stack_top,
-    {
+    stack_top, {
         Reset_Handler,
         fault_handler, /* NMI */
         fault_handler, /* HardFault */
@@ -66,16 +64,14 @@ static void copy_data(void)
 {
     const uint32_t *from = data_load;
 
-    for (uint32_t *to = data_start; to < data_end; to++)
-    {
+    for (uint32_t *to = data_start; to < data_end; to++) {
         *to = *from++;
     }
 }
 
 static void clear_bss(void)
 {
-    for (uint32_t *word = bss_start; word < bss_end; word++)
-    {
+    for (uint32_t *word = bss_start; word < bss_end; word++) {
         *word = 0;
     }
 }
@@ -109,10 +105,8 @@ static void enable_caches(void)
     const uint32_t sets = (sizes >> 13) & 0x7FFFu;
     const uint32_t way_shift = ways != 0 ? (uint32_t)__builtin_clz(ways) : 0;
 
-    for (uint32_t set = 0; set <= sets; set++)
-    {
-        for (uint32_t way = 0; way <= ways; way++)
-        {
+    for (uint32_t set = 0; set <= sets; set++) {
+        for (uint32_t way = 0; way <= ways; way++) {
             REGISTER(SCB_DCISW) = (way << way_shift) | (set << CACHE_LINE_SHIFT);
         }
     }
@@ -139,7 +133,6 @@ void Reset_Handler(void)
     copy_data();
     clear_bss();
     main();
-    for (;;)
-    {
+    for (;;) {
     }
 }

@@ -14,8 +14,7 @@
 #define PROBES 64u
 #define IT_BITS 0x0600FC00u /* of XPSR (Armv7-M Architecture Reference Manual, B1.4.2) */
 
-typedef struct
-{
+typedef struct {
     uint32_t address;
     uint32_t bytes;
     uint32_t instructions; /* 0: the entry is free */
@@ -23,8 +22,7 @@ typedef struct
     uint64_t taken;
 } entry_t;
 
-typedef struct
-{
+typedef struct {
     uint64_t instructions; /* all blocks entered so far, the current one with all that it has */
     uint64_t limit;        /* stop before the block at which this many are reached */
     uint32_t block_address;
@@ -50,8 +48,7 @@ static uint32_t count_in(const uint8_t *code, uint32_t bytes)
 {
     uint32_t instructions = 0;
 
-    for (uint32_t i = 0; i + 1u < bytes; instructions++)
-    {
+    for (uint32_t i = 0; i + 1u < bytes; instructions++) {
         i += (code[i + 1u] >> 3) >= 0x1Du ? 4u : 2u;
     }
     return instructions;
@@ -62,11 +59,9 @@ static uint32_t count_unknown(counter_t *counter, void *engine, uint32_t address
     uint8_t code[4096];
     uint32_t instructions = 0;
 
-    while (bytes > 0)
-    {
+    while (bytes > 0) {
         const uint32_t piece = bytes < sizeof code ? bytes : sizeof code;
-        if (counter->mem_read(engine, address, code, piece) != 0)
-        {
+        if (counter->mem_read(engine, address, code, piece) != 0) {
             break;
         }
         instructions += count_in(code, piece);
@@ -82,21 +77,17 @@ static entry_t *entry_of(counter_t *counter, uint32_t address, uint32_t bytes)
     const uint32_t offset = address - counter->code_address;
     const uint32_t first = address >> 1;
 
-    if (offset >= counter->code_bytes || bytes > counter->code_bytes - offset)
-    {
+    if (offset >= counter->code_bytes || bytes > counter->code_bytes - offset) {
         return 0;
     }
-    for (uint32_t probe = 0; probe < PROBES; probe++)
-    {
+    for (uint32_t probe = 0; probe < PROBES; probe++) {
         entry_t *entry = &counter->table[(first + probe) % TABLE_ENTRIES];
-        if (entry->instructions == 0)
-        {
+        if (entry->instructions == 0) {
             entry->address = address;
             entry->bytes = bytes;
             entry->instructions = count_in(counter->code + offset, bytes);
         }
-        if (entry->address == address && entry->bytes == bytes)
-        {
+        if (entry->address == address && entry->bytes == bytes) {
             return entry;
         }
     }
@@ -108,27 +99,22 @@ void mcudeploy_block(void *engine, uint64_t address, uint32_t bytes, void *user)
 {
     counter_t *counter = user;
 
-    if (counter->stop || counter->instructions >= counter->limit)
-    {
+    if (counter->stop || counter->instructions >= counter->limit) {
         counter->emu_stop(engine); /* the block is entered again when the host goes on */
         return;
     }
     counter->block_address = (uint32_t)address;
     counter->block_bytes = bytes;
-    if (counter->last != 0 && counter->last_end != (uint32_t)address)
-    {
+    if (counter->last != 0 && counter->last_end != (uint32_t)address) {
         counter->last->taken++;
     }
     entry_t *entry = entry_of(counter, (uint32_t)address, bytes);
     counter->last = entry;
     counter->last_end = (uint32_t)address + bytes;
-    if (entry != 0)
-    {
+    if (entry != 0) {
         entry->executions++;
         counter->block_instructions = entry->instructions;
-    }
-    else
-    {
+    } else {
         counter->unrecorded++;
         counter->block_instructions = count_unknown(counter, engine, (uint32_t)address, bytes);
     }
@@ -153,8 +139,7 @@ void mcudeploy_read(void *engine, int type, uint64_t address, int size, int64_t 
     (void)value;
     counter->watched_bytes += (uint64_t)size;
     counter->reg_read(engine, counter->status_register, &status);
-    if (status & IT_BITS)
-    {
+    if (status & IT_BITS) {
         status &= ~(uint64_t)IT_BITS;
         counter->reg_write(engine, counter->status_register, &status);
     }

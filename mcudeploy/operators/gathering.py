@@ -39,16 +39,14 @@ for (int32_t i = 0; i < {{ blocks }}; i++)
 """  # noqa: E501
 
 _COLUMNS = """
-for (int32_t i = 0; i < {{ count }}; i++)
-{
+for (int32_t i = 0; i < {{ count }}; i++) {
     mcud_copy_column((const int8_t *){{ source }} + {{ indices }}[i],
         (int8_t *){{ outputs[0] }} + i * {{ run }}, {{ blocks }}, {{ size * run }},
         {{ count * run }}, {{ run }});
 }
 """
 _STRAIGHT = """
-for (int32_t i = 0; i < {{ outer }}; i++)
-{
+for (int32_t i = 0; i < {{ outer }}; i++) {
     const int8_t *const from = (const int8_t *){{ source }} + i * {{ size * run }};
     int8_t *const to = (int8_t *){{ outputs[0] }} + i * {{ count * run }};
 {% for offset in offsets %}

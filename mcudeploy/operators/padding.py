@@ -24,8 +24,7 @@ int8_t *const to = {{ outputs[0] }} + ({{ row_begin }} % {{ out_ring }}) * {{ ou
 const int32_t from = {{ row_begin }} - {{ top }};
 
 memset(to, {{ fill }}, {{ out_bytes }});
-if (from >= 0 && from < {{ in_h }})
-{
+if (from >= 0 && from < {{ in_h }}) {
     memcpy(to + {{ left }}, {{ inputs[0] }} + (from % {{ in_ring }}) * {{ in_bytes }},
         {{ in_bytes }});
 }

@@ -37,12 +37,10 @@ Int64Array = npt.NDArray[np.int64]
 _ONE = 1 << 10
 
 _NEAREST = """
-for (int32_t y = 0; y < {{ out_h }}; y++)
-{
+for (int32_t y = 0; y < {{ out_h }}; y++) {
     int8_t *const row = (int8_t *){{ outputs[0] }} + y * {{ row_bytes }};
 {% if repeats %}
-    if (y > 0 && {{ constants.rows }}[y] == {{ constants.rows }}[y - 1])
-    {
+    if (y > 0 && {{ constants.rows }}[y] == {{ constants.rows }}[y - 1]) {
         memcpy(row, row - {{ row_bytes }}, {{ row_bytes }});
         continue;
     }

@@ -69,8 +69,7 @@ const mcud_map out = {
 };
 
 {% if bottom_up %}
-for (int32_t row = {{ s.out_h }}; row > 0; row--)
-{
+for (int32_t row = {{ s.out_h }}; row > 0; row--) {
     mcud_depthwise_pixels_s8(&params, in, out, row - 1, row);
 }
 {% else %}
