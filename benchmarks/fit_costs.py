@@ -33,7 +33,7 @@ from mcudeploy.operators.base import Implementation
 
 TABLE = Path(costs.__file__).with_name("costs.json")
 LAYERS = {
-    "conv": 110,
+    "conv": 240,
     "conv 1x1": 70,
     "depthwise": 110,
     "depthwise 3x3": 60,
