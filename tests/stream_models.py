@@ -240,3 +240,18 @@ def networks(draw: st.DrawFn) -> bytes:
         x = getattr(net, kind)(x)
     x = net.end(x)
     return net.b.build([x[0]])
+
+
+def window_taller_than_its_map() -> bytes:
+    """A convolution, then one whose window of five rows lies over a map of four."""
+    b, random = ModelBuilder(), np.random.default_rng(1)
+    x = b.input((1, 4, 8, 2), scale=_JOINT)
+    for (k_h, k_w), stride, rows in (((1, 1), 1, 4), ((5, 3), 2, 2)):
+        weights = b.constant(
+            random.integers(-127, 128, (2, k_h, k_w, 2)).astype(np.int8), scale=[1 / 500] * 2
+        )
+        bias = b.constant(np.zeros(2, np.int32), scale=[_JOINT / 500] * 2)
+        y = b.tensor((1, rows, 8, 2), scale=_JOINT)
+        options = {"padding": "SAME", "stride_h": stride, "stride_w": 1}
+        x = b.operator("CONV_2D", [x, weights, bias], y, **options)
+    return b.build([x])

@@ -13,7 +13,7 @@ from host_model import HostProgram, roomy_board
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from mobile_networks import keras_channels, mobilenet_v2
-from stream_models import networks
+from stream_models import networks, window_taller_than_its_map
 
 from mcudeploy.deployment import LoadedModel, Options, plan_model
 from mcudeploy.errors import InputError
@@ -98,6 +98,13 @@ def test_any_part_of_a_network_gives_the_reference_bytes_row_by_row(model, cut, 
 @given(networks(), fractions, manners)
 def test_any_part_of_300_networks_gives_the_reference_bytes(model, cut, how):
     check_random(model, cut, how)
+
+
+@golden_only
+def test_below_a_map_that_its_window_exceeds_no_kept_row_is_taken_for_padding(tmp_path):
+    plan = streamed(window_taller_than_its_map(), (0, 1), (True, 1))
+    assert plan.streams[0].strips
+    compare(window_taller_than_its_map(), plan, tmp_path)
 
 
 def moved(plan: Plan, tensor: int, distance: int) -> Plan:

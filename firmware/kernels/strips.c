@@ -25,7 +25,10 @@ void mcud_strips_make(const mcud_strips *s, int32_t row)
     s->make(row, &all, mcud_row(&s->map, row));
 }
 
-/* The reader's columns [from, end). `strip` has the newest row's columns from `begin` on. */
+/*
+ * The reader's columns [from, end). `strip` has the newest row's columns from `begin` on. Where that
+ * row is padding, it has no place: in a map of fewer rows than the window a kept row has it.
+ */
 static void read_columns(const mcud_strips *s, int32_t row, int32_t from, int32_t end,
                          int32_t begin)
 {
@@ -33,10 +36,13 @@ static void read_columns(const mcud_strips *s, int32_t row, int32_t from, int32_
     const int32_t newest = row * s->stride + s->lead;
     const int32_t window = s->map.ring + 1;
     const mcud_part part = part_of(&s->reader, from, end);
-    for (int32_t y = mcud_max(newest - s->map.ring, 0); y < mcud_min(newest, s->rows); y++) {
+    const int32_t above = mcud_min(newest, s->rows);
+    for (int32_t y = mcud_max(above - s->map.ring, 0); y < above; y++) {
         rows[y % window] = mcud_row(&s->map, y) + part.in_x * s->pixel_bytes;
     }
-    rows[newest % window] = s->strip + (part.in_x - begin) * s->pixel_bytes;
+    if (newest < s->rows) {
+        rows[newest % window] = s->strip + (part.in_x - begin) * s->pixel_bytes;
+    }
     s->read(row, &part, rows, from);
 }
 
