@@ -77,6 +77,8 @@ class OperatorRow:
     input_bytes: int
     output_bytes: int
     scratch_bytes: int
+    shared_bytes: int
+    """Of the output, over the input: overlap, in place, or the same bytes."""
     live_bytes: int
     kernel: str
     reason: str
@@ -261,6 +263,7 @@ def _row(plan: Plan, position: int, operator: Operator) -> OperatorRow:
         ),
         output_bytes=sum(graph.tensors[i].bytes for i in operator.outputs),
         scratch_bytes=implementation.scratch_bytes,
+        shared_bytes=plan.shared_bytes(position),
         live_bytes=plan.live_bytes[position],
         kernel=implementation.kernel,
         reason=implementation.reason,
