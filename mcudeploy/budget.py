@@ -263,7 +263,7 @@ def _row(plan: Plan, position: int, operator: Operator) -> OperatorRow:
         ),
         output_bytes=sum(graph.tensors[i].bytes for i in operator.outputs),
         scratch_bytes=implementation.scratch_bytes,
-        shared_bytes=plan.shared_bytes(position),
+        shared_bytes=sum(shared.bytes for shared in plan.sharing(position)),
         live_bytes=plan.live_bytes[position],
         kernel=implementation.kernel,
         reason=implementation.reason,

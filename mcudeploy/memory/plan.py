@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import product
 
 from mcudeploy.board import Board
 from mcudeploy.graph.ir import Graph
@@ -46,6 +45,16 @@ class Certificate:
     @property
     def gap_bytes(self) -> int:
         return self.peak_bytes - self.lower_bound_bytes
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """An output that lies over an input: `bytes` in common; distance = output - input address."""
+
+    input: int
+    output: int
+    bytes: int
+    distance: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,13 +123,17 @@ class Plan:
         """Where an activation or state tensor lives; None for a constant."""
         return self.tensors.get(tensor) or self.state.get(tensor)
 
-    def shared_bytes(self, step: int) -> int:
-        """How many bytes of a step's outputs lie over its inputs."""
+    def sharing(self, step: int) -> tuple[Sharing, ...]:
+        """Which outputs of a step lie over which of its inputs (tensor indices)."""
         operator = self.graph.operators[step]
-        common = 0
-        for output, source in product(operator.outputs, dict.fromkeys(operator.inputs)):
-            a, b = self.place(source), self.place(output)
-            if a is not None and b is not None and a.region == b.region:
-                low, high = max(a.offset, b.offset), min(a.offset + a.bytes, b.offset + b.bytes)
-                common += max(0, high - low)
-        return common
+        shared = []
+        for output in operator.outputs:
+            for source in dict.fromkeys(operator.inputs):
+                a, b = self.place(source), self.place(output)
+                if a is None or b is None or a.region != b.region:
+                    continue
+                low = max(a.offset, b.offset)
+                common = min(a.offset + a.bytes, b.offset + b.bytes) - low
+                if common > 0:
+                    shared.append(Sharing(source, output, common, b.offset - a.offset))
+        return tuple(shared)
