@@ -222,6 +222,7 @@ test dense.tflite                                         | a file, and no proje
 test FOLDER --seed -1                                     | greater than or equal to 0
 validate FOLDER --port x --baud 0                         | greater than or equal to 1
 profile FOLDER --compare nowhere                          | no project of mcudeploy
+profile FOLDER --plot bars.doc                            | a picture cannot be written as .doc
 check dense.tflite                                        | held to limits on a board
 check FOLDER --max-ms nan                                 | greater than or equal to 0
 verify nowhere                                            | the project folder does not exist

@@ -95,6 +95,15 @@ def writable(path: Path | None) -> Path | None:
     return path
 
 
+def _picture(path: Path | None) -> Path | None:
+    """The same for a picture. Raises InputError for an ending that is none of a picture."""
+    from mcudeploy.report.picture import check_format
+
+    if path is not None:
+        check_format(path)
+    return writable(path)
+
+
 def _emulator(name: str) -> str:
     """The name of an emulator, or `all`. Raises InputError for another."""
     from mcudeploy.emulator import get
@@ -126,7 +135,7 @@ TfliteOutput = Annotated[
 ]
 Plot = Annotated[
     Path | None,
-    typer.Option("--plot", metavar="FILE", callback=writable, help="Draw it (.png, .svg, .pdf)."),
+    typer.Option("--plot", metavar="FILE", callback=_picture, help="Draw it (.png, .svg, .pdf)."),
 ]
 Calibration = Annotated[
     Path | None,

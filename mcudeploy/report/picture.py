@@ -14,8 +14,20 @@ from mcudeploy.files import write_file
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FORMATS = (".png", ".svg", ".pdf")
+_FORMATS = (".png", ".svg", ".pdf")
 _DATES: dict[str, dict[str, Any]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+
+
+def check_format(path: Path) -> str:
+    """The ending that says which picture it is. Raises InputError for one that is none."""
+    ending = path.suffix.lower()
+    if ending not in _FORMATS:
+        raise InputError(
+            f"a picture cannot be written as {path.suffix or 'a file without ending'}",
+            where=str(path),
+            mend=f"end the file's name with one of {', '.join(_FORMATS)}",
+        )
+    return ending
 
 
 def save_picture(path: Path, draw: Callable[[], Figure]) -> None:
@@ -24,13 +36,7 @@ def save_picture(path: Path, draw: Callable[[], Figure]) -> None:
     Raises InputError for another ending, before anything is drawn, or a place that cannot be
     written.
     """
-    ending = path.suffix.lower()
-    if ending not in FORMATS:
-        raise InputError(
-            f"a picture cannot be written as {path.suffix or 'a file without ending'}",
-            where=str(path),
-            mend=f"end the file's name with one of {', '.join(FORMATS)}",
-        )
+    ending = check_format(path)
     import matplotlib
 
     picture = io.BytesIO()
