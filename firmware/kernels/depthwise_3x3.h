@@ -6,10 +6,8 @@
 #ifndef MCUD_DEPTHWISE_3X3_H
 #define MCUD_DEPTHWISE_3X3_H
 
+#include "depthwise_requantize.h"
 #include "depthwise_s8.h"
-
-#define SHIFT 2
-#define FLAG_EXACT 0x100
 
 /* A strip of one channel. The assembly knows the order. */
 typedef struct {
@@ -105,27 +103,6 @@ static inline int32_t requantize(const strip *s, int32_t sum, int32_t exact)
     "smlabb r12, r10, r9, r12\n"                                                                   \
     "smlabb r11, r4, r9, r11\n"
 
-#define FAST                                                                                       \
-    "ldrd r3, r4, [sp]\n"                                                                          \
-    "smmla r11, r11, r3, r4\n"                                                                     \
-    "smmla r12, r12, r3, r4\n"                                                                     \
-    "ssat r11, #8, r11, asr #2\n"                                                                  \
-    "ssat r12, #8, r12, asr #2\n"
-
-#define EXACT                                                                                      \
-    "ldrd r3, r4, [sp]\n"                                                                          \
-    "smmlar r11, r11, r3, r11\n"                                                                   \
-    "smmlar r12, r12, r3, r12\n"                                                                   \
-    "ldr r3, [sp, #20]\n"                                                                          \
-    "add r11, r11, r11, asr #31\n"                                                                 \
-    "add r12, r12, r12, asr #31\n"                                                                 \
-    "add r11, r11, r4\n"                                                                           \
-    "add r12, r12, r4\n"                                                                           \
-    "asr r11, r11, r3\n"                                                                           \
-    "asr r12, r12, r3\n"                                                                           \
-    "ssat r11, #8, r11\n"                                                                          \
-    "ssat r12, #8, r12\n"
-
 #define ROWS(macs, requantize)                                                                     \
     "ldr r4, [sp, #16]\n"                                                                          \
     "1:\n"                                                                                         \
@@ -167,9 +144,9 @@ static inline int32_t requantize(const strip *s, int32_t sum, int32_t exact)
     }
 
 STRIP_3X3(strip_stride1_fast, MACS_1, FAST)
-STRIP_3X3(strip_stride1_exact, MACS_1, EXACT)
+STRIP_3X3(strip_stride1_exact, MACS_1, EXACT("20"))
 STRIP_3X3(strip_stride2_fast, MACS_2, FAST)
-STRIP_3X3(strip_stride2_exact, MACS_2, EXACT)
+STRIP_3X3(strip_stride2_exact, MACS_2, EXACT("20"))
 
 static void convolve_3x3(const mcud_depthwise_s8_t *p, strip *s, const int8_t *w,
                          const uint32_t *plane, int32_t exact)

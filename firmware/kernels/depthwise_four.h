@@ -7,11 +7,10 @@
 #ifndef MCUD_DEPTHWISE_FOUR_H
 #define MCUD_DEPTHWISE_FOUR_H
 
+#include "depthwise_requantize.h"
 #include "depthwise_rows_s8.h"
 
 #define BLOCK MCUD_DEPTHWISE_BLOCK
-#define SHIFT 2
-#define FLAG_EXACT 0x100
 
 /* Where a channel has the weights of each kernel row. */
 static const uint8_t PLACES[3][3] = {{0, 1, 4}, {2, 3, 6}, {5, 7, 8}};
@@ -107,27 +106,6 @@ typedef struct {
     "smlad r12, r3, r7, r12\n"                                                                     \
     "smlabt r12, r4, r9, r12\n"
 
-#define FAST                                                                                       \
-    "ldrd r3, r4, [sp]\n"                                                                          \
-    "smmla r11, r11, r3, r4\n"                                                                     \
-    "smmla r12, r12, r3, r4\n"                                                                     \
-    "ssat r11, #8, r11, asr #2\n"                                                                  \
-    "ssat r12, #8, r12, asr #2\n"
-
-#define EXACT                                                                                      \
-    "ldrd r3, r4, [sp]\n"                                                                          \
-    "smmlar r11, r11, r3, r11\n"                                                                   \
-    "smmlar r12, r12, r3, r12\n"                                                                   \
-    "ldr r3, [sp, #8]\n"                                                                           \
-    "add r11, r11, r11, asr #31\n"                                                                 \
-    "add r12, r12, r12, asr #31\n"                                                                 \
-    "add r11, r11, r4\n"                                                                           \
-    "add r12, r12, r4\n"                                                                           \
-    "asr r11, r11, r3\n"                                                                           \
-    "asr r12, r12, r3\n"                                                                           \
-    "ssat r11, #8, r11\n"                                                                          \
-    "ssat r12, #8, r12\n"
-
 /* The output behind the last pair, of any stride. */
 #define LAST                                                                                       \
     "ldrd r3, r4, [r0]\n"                                                                          \
@@ -180,7 +158,7 @@ typedef struct {
         __attribute__((unused)) const four_channels *f)                                            \
     {                                                                                              \
         __asm__ volatile(ENTER OUTPUTS(macs, FAST, LAST_FAST)                                      \
-                             ENTER_EXACT OUTPUTS(macs, EXACT, LAST_EXACT));                        \
+                             ENTER_EXACT OUTPUTS(macs, EXACT("8"), LAST_EXACT));                        \
     }
 
 FOUR(convolve_stride1, MACS_1)

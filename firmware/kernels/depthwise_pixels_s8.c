@@ -7,8 +7,7 @@
  */
 #include "depthwise_pixels_s8.h"
 
-#define SHIFT 2
-#define FLAG_EXACT 0x100
+#include "depthwise_requantize.h"
 
 /* The part of a kernel that lies over the map. */
 typedef struct {

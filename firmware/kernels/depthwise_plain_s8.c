@@ -8,8 +8,8 @@
  */
 #include "depthwise_plain_s8.h"
 
-#define SHIFT 2
-#define FLAG_EXACT 0x100
+#include "depthwise_requantize.h"
+
 #define BLOCK 4
 
 /* One channel of a strip. */
