@@ -25,6 +25,8 @@ _MUL_SHIFT = 5
 _MOST_EXPONENT, _MOST_OUT_EXPONENT = 30, 20
 """Of add_exact_s8.c: above, a rounding constant does not fit beside the sum."""
 
+_OVER_EITHER = tuple(OverlapRule(input=i, max_distance=0) for i in (0, 1))
+
 _ADD_CALL = """
 static const mcud_add_s8_t params = {
     .factor1 = {{ f.factor1 }}, .factor2 = {{ f.factor2 }}, .addend = {{ f.addend }},
@@ -149,14 +151,12 @@ def add_implementation(
             "f": factors,
             "q": quantization,
             "count": count,
-            "clamp": _clamps(quantization.activation_min, quantization.activation_max),
+            "clamp": _clamps(quantization),
         },
-        overlaps=(OverlapRule(input=0, max_distance=0), OverlapRule(input=1, max_distance=0)),
+        overlaps=_OVER_EITHER,
         sources=("kernels/add_s8.c",),
         headers=("add_s8.h",),
-        work=elements_work(
-            count, clamped=_clamps(quantization.activation_min, quantization.activation_max)
-        ),
+        work=elements_work(count, clamped=_clamps(quantization)),
         reason="two multiplies and one saturation, proven over all pairs of inputs",
     )
 
@@ -184,12 +184,12 @@ def add_exact_implementation(
             "total": total,
             "q": q,
             "count": count,
-            "clamp": _clamps(q.activation_min, q.activation_max),
+            "clamp": _clamps(q),
         },
-        overlaps=(OverlapRule(input=0, max_distance=0), OverlapRule(input=1, max_distance=0)),
+        overlaps=_OVER_EITHER,
         sources=("kernels/add_exact_s8.c",),
         headers=("add_exact_s8.h",),
-        work=elements_work(count, clamped=_clamps(q.activation_min, q.activation_max)),
+        work=elements_work(count, clamped=_clamps(q)),
         reason="TFLite's steps, rounded twice by one addition each",
     )
 
@@ -238,7 +238,7 @@ def mul_implementation(
             "q": q,
             "count": count,
             "repeats": repeats,
-            "clamp": _clamps(q.activation_min, q.activation_max),
+            "clamp": _clamps(q),
         },
         overlaps=(OverlapRule(input=0, max_distance=0),)
         + ((OverlapRule(input=1, max_distance=0),) if repeats == 1 else ()),
@@ -248,11 +248,11 @@ def mul_implementation(
             count,
             repeats,
             exact=fast is None,
-            clamped=_clamps(q.activation_min, q.activation_max),
+            clamped=_clamps(q),
         ),
         reason="centred and extended two at a time",
     )
 
 
-def _clamps(low: int, high: int) -> int:
-    return int(low > -128 or high < 127)
+def _clamps(q: AddQuantization | MulQuantization) -> int:
+    return int(q.activation_min > -128 or q.activation_max < 127)
